@@ -1,0 +1,27 @@
+"""Convolutions equivariant to rotations and reflections, built from partial differential operators."""
+
+from pdoconv import data as data
+from pdoconv import filters as filters
+from pdoconv import models as models
+from pdoconv import nn as nn
+from pdoconv import operators as operators
+from pdoconv import stencils as stencils
+from pdoconv.export import export as export
+from pdoconv.fields import FieldType as FieldType
+from pdoconv.groups import Group as Group
+from pdoconv.groups import cyclic as cyclic
+from pdoconv.groups import dihedral as dihedral
+from pdoconv.groups import group as group
+from pdoconv.measure import equivariance_curve as equivariance_curve
+from pdoconv.measure import equivariance_error as equivariance_error
+from pdoconv.nn import AvgPool2d as AvgPool2d
+from pdoconv.nn import BatchNorm2d as BatchNorm2d
+from pdoconv.nn import BlurPool2d as BlurPool2d
+from pdoconv.nn import FieldDropout as FieldDropout
+from pdoconv.nn import GroupConv2d as GroupConv2d
+from pdoconv.nn import GroupPool as GroupPool
+from pdoconv.nn import MaxPool2d as MaxPool2d
+from pdoconv.nn import PDOConv2d as PDOConv2d
+from pdoconv.nn import Sequential as Sequential
+
+__version__ = "0.1.0"

@@ -1,0 +1,164 @@
+"""Command line: `pdoconv train | evaluate | equivariance | export`."""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    help="Rotation- and reflection-equivariant convolutions from partial differential operators.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+Run = Annotated[Path, typer.Argument(help="Folder of a run.")]
+
+
+def _plain_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Print the package's own errors as one message and exit with status 1."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except (ValueError, OSError) as error:
+            print(f"pdoconv: {error}", file=sys.stderr)
+            raise typer.Exit(1) from error
+
+    return wrapped
+
+
+@app.command()
+@_plain_errors
+def train(
+    recipe: Annotated[str, typer.Argument(help="Name of a recipe, such as mnist-rot-small.")],
+    run: Annotated[Path | None, typer.Option(help="Folder of the run; default runs/RECIPE-seedSEED.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
+    epochs: Annotated[int | None, typer.Option(help="Number of epochs.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights, order and dropout.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    train_on: Annotated[str | None, typer.Option(help="'train' (10,000, with validation) or 'all' (12,000).")] = None,
+    precision: Annotated[str | None, typer.Option(help="'32-true' or 'bf16-mixed'.")] = None,
+    devices: Annotated[str, typer.Option(help="Number of devices, or 'auto'.")] = "auto",
+    accelerator: Annotated[str, typer.Option(help="'auto', 'cpu', 'gpu', ...")] = "auto",
+    stop_after: Annotated[int | None, typer.Option(help="Stop after so many epochs in all; resume later.")] = None,
+    result: Annotated[Path | None, typer.Option(help="Write the result to this file too.")] = None,
+) -> None:
+    """Train a recipe, then measure it once on the test set."""
+    from pdoconv.recipes import recipe as find
+    from pdoconv.training.folder import RunFolder
+    from pdoconv.training.run import train as run_training
+
+    kind = find(recipe)
+    given = {f.name: value for f in fields(kind) if (value := locals().get(f.name)) is not None}
+    settings = kind(**given)
+    folder = run or Path("runs") / f"{recipe}-seed{settings.seed}"
+    if resume:  # what was not given is as the run was started
+        _, known = RunFolder(folder).read_config()
+        settings = kind(**{f.name: getattr(known, f.name) for f in fields(kind)} | given)
+    count = int(devices) if devices.isdigit() else devices
+    done = run_training(
+        recipe,
+        settings,
+        folder,
+        resume=resume,
+        devices=count,
+        accelerator=accelerator,
+        stop_after=stop_after,
+        result=result,
+    )
+    if done is not None:
+        print(
+            f"{done['title']}, {done['data']}: test error {done['test_error_percent']:.2f}% on "
+            f"{done['test_images']} images, {done['parameters']} parameters, {settings.epochs} epochs.\n"
+            f"Result: {folder / 'result.json'}\nLearning curve: {folder / 'learning_curve.png'}"
+        )
+
+
+@app.command()
+@_plain_errors
+def evaluate(run: Run, split: Annotated[str, typer.Option(help="'valid' or 'test'.")] = "valid") -> None:
+    """Measure a trained run again; the recorded test result in result.json stays as it is."""
+    from pdoconv.training.folder import RunFolder
+    from pdoconv.training.images import ImageData
+    from pdoconv.training.run import evaluate as measure
+
+    if split not in ("valid", "test"):
+        raise ValueError(f"--split must be 'valid' or 'test', received {split!r}.")
+    folder = RunFolder(run)
+    _, settings = folder.read_config()
+    folder.load_model()
+    data = settings.data()
+    training, _ = settings.splits(data)
+    if split == "valid" and settings.train_on == "all":
+        print("This run was trained on the validation images too: its validation error says little.", file=sys.stderr)
+    images = ImageData(training, data.valid, data.test, batch_size=settings.batch_size)
+    print(json.dumps({"data": data.title, **measure(folder, images, split)}, indent=2))
+
+
+@app.command()
+@_plain_errors
+def equivariance(
+    run: Run,
+    step: Annotated[float, typer.Option(help="Degrees between the angles of the logits' curve.")] = 5.0,
+    frequency: Annotated[float, typer.Option(help="Highest frequency of the input, radians per pixel.")] = 0.4,
+) -> None:
+    """Measure how a trained network's features and logits turn with the image: table and picture over 0..360 degrees."""
+    from pdoconv.measure import equivariance_curve
+    from pdoconv.plot import error_over_angle
+    from pdoconv.training.folder import RunFolder, write_json
+
+    if not 0 < step <= 360:
+        raise ValueError(f"--step must be in (0, 360], received {step}.")
+    folder = RunFolder(run)
+    _, settings = folder.read_config()
+    net, _, _ = folder.load_model()
+    typed = [i for i, layer in enumerate(net.children()) if getattr(layer, "out_type", None) is not None]
+    features = net[: typed[-1] + 1]  # type: ignore[index]  # recipes return Sequentials
+    group = features.out_type.group
+    turns = [360 * k / group.order for k in range(group.order + 1)]
+    options = {"size": settings.image_size, "frequency": frequency}
+    curves = {
+        f"features, angles of {group}": equivariance_curve(features, turns, **options),
+        "first layer": equivariance_curve(net[0], turns, **options),  # type: ignore[index]
+        "logits (invariance)": equivariance_curve(net, [step * k for k in range(int(360 / step) + 1)], **options),
+    }
+    print("degrees  " + "  ".join(f"{name:>24}" for name in curves))
+    for angle in turns:
+        print(
+            f"{angle:7.1f}  "
+            + "  ".join(f"{curve[angle]:24.3e}" if angle in curve else f"{'-':>24}" for curve in curves.values())
+        )
+    picture = run / "equivariance.png"
+    error_over_angle(
+        curves, picture, title=f"{run.name}: relative equivariance error, inputs up to {frequency:g} rad/pixel"
+    )
+    write_json(run / "equivariance.json", {name: {f"{a:g}": e for a, e in c.items()} for name, c in curves.items()})
+    print(f"Picture: {picture}\nTable: {run / 'equivariance.json'}")
+
+
+@app.command()
+@_plain_errors
+def export(run: Run, onnx: Annotated[Path, typer.Option(help="File to write.")] = Path("model.onnx")) -> None:
+    """Write a trained run as ONNX: ordinary convolutions, BatchNorm folded, any batch size."""
+    from pdoconv.export import to_onnx
+    from pdoconv.training.folder import RunFolder
+
+    folder = RunFolder(run)
+    _, settings = folder.read_config()
+    net, mean, std = folder.load_model()
+    to_onnx(net, onnx, (1, 1, settings.image_size, settings.image_size))
+    print(
+        f"ONNX model: {onnx}. Inputs: (batch, 1, {settings.image_size}, {settings.image_size}), (pixel - {mean:.4f}) / {std:.4f}."
+    )
+
+
+def main() -> None:
+    """Entry point."""
+    app()

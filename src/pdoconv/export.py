@@ -1,0 +1,170 @@
+"""Turn a trained equivariant network into ordinary torch layers."""
+
+import copy
+import operator
+import warnings
+from pathlib import Path
+
+import torch
+from torch import fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from pdoconv.nn import AvgPool2d, BatchNorm2d, BlurPool2d, FieldDropout, GroupConv2d, GroupPool, MaxPool2d, Sequential
+
+
+def export(net: nn.Module) -> nn.Module:
+    """Return an ordinary module for inference: `nn.Conv2d` with BatchNorm folded in; `net` itself stays as it is.
+
+    Group convolutions become `nn.Conv2d` with the expanded kernels, group pooling becomes a pooling over an unflattened axis,
+    dropout goes. BatchNorm that follows a convolution is folded into it; where the order of calls in `forward` cannot
+    be traced, BatchNorm stays as `nn.BatchNorm2d`, with a warning. Outputs agree with `net.eval()` to rounding.
+
+    Args:
+        net: A module made of this package's layers and of torch's.
+
+    Raises:
+        ValueError: If the network keeps no running statistics to fold.
+
+    >>> from pdoconv import PDOConv2d, cyclic
+    >>> export(PDOConv2d(cyclic(4).trivial(1), cyclic(4).regular(2), padding=2))
+    Conv2d(1, 8, kernel_size=(5, 5), stride=(1, 1), padding=(2, 2))
+    """
+    plain = _replace(copy.deepcopy(net).eval())
+    for parameter in plain.parameters():
+        parameter.requires_grad_(False)
+    _fold_batch_norm(plain)
+    return _without_identities(plain)
+
+
+def _replace(module: nn.Module) -> nn.Module:
+    """Replace this package's layers by torch's, depth first."""
+    if isinstance(module, GroupConv2d):
+        return _plain_conv(module)
+    if isinstance(module, BatchNorm2d):
+        return _plain_norm(module)
+    if isinstance(module, GroupPool):
+        pool = nn.MaxPool3d if module.reduction == "max" else nn.AvgPool3d
+        fields, size = module.in_type.fields, module.in_type.field_size
+        return nn.Sequential(nn.Unflatten(1, (fields, size)), pool((size, 1, 1)), nn.Flatten(1, 2))
+    if isinstance(module, MaxPool2d):
+        return nn.MaxPool2d(module.kernel_size, module.stride, module.padding)
+    if isinstance(module, AvgPool2d):
+        return nn.AvgPool2d(module.kernel_size, module.stride, module.padding)
+    if isinstance(module, BlurPool2d):
+        channels, size = module.in_type.channels, module.kernel_size
+        conv = nn.Conv2d(
+            channels, channels, size, module.stride, module.padding, groups=channels, bias=False, padding_mode="reflect"
+        )
+        conv.weight.data = module.taps.float().expand_as(conv.weight).clone()
+        return conv
+    if isinstance(module, FieldDropout | nn.Dropout | nn.Dropout2d | nn.Dropout3d):
+        return nn.Identity()
+    for name, child in list(module.named_children()):
+        setattr(module, name, _replace(child))
+    if isinstance(module, Sequential):
+        return nn.Sequential(*module).eval()
+    return module
+
+
+def _plain_conv(layer: GroupConv2d) -> nn.Conv2d:
+    weight = layer.kernel().detach()
+    conv = nn.Conv2d(
+        weight.shape[1],
+        weight.shape[0],
+        layer.kernel_size,
+        layer.stride,
+        layer.padding,
+        layer.dilation,
+        bias=layer.bias is not None,
+        padding_mode=layer.padding_mode,
+        device=weight.device,
+        dtype=weight.dtype,
+    )
+    conv.weight.data = weight
+    if layer.bias is not None and conv.bias is not None:
+        conv.bias.data = layer.bias.detach().repeat_interleave(layer.out_type.field_size)
+    return conv.eval()
+
+
+def _plain_norm(layer: BatchNorm2d) -> nn.BatchNorm2d:
+    if layer.running_mean is None:
+        raise ValueError(
+            "export: BatchNorm2d without running statistics has nothing to fold: track_running_stats=True."
+        )
+    norm = nn.BatchNorm2d(layer.in_type.channels, layer.eps, affine=True)
+    ones = torch.ones_like(layer.running_mean)
+    weight = ones if layer.weight is None else layer.weight.detach()
+    bias = torch.zeros_like(ones) if layer.bias is None else layer.bias.detach()
+    for name, value in (("weight", weight), ("bias", bias)):
+        getattr(norm, name).data = value.repeat_interleave(layer.in_type.field_size)
+    norm.running_mean = layer.running_mean.repeat_interleave(layer.in_type.field_size)
+    norm.running_var = layer.running_var.repeat_interleave(layer.in_type.field_size)  # type: ignore[union-attr]  # goes with the mean
+    return norm.eval()
+
+
+def _fold_batch_norm(net: nn.Module) -> None:
+    """Fold every BatchNorm whose only input is a convolution that nothing else reads."""
+    if not any(isinstance(m, nn.BatchNorm2d) for m in net.modules()):
+        return
+    try:
+        graph = fx.Tracer().trace(net)
+    except Exception as error:  # fx raises many kinds for code that depends on data
+        warnings.warn(f"export: forward cannot be traced, BatchNorm is not folded: {error}", stacklevel=3)
+        return
+    modules = dict(net.named_modules())
+    for node in graph.nodes:
+        source = node.args[0] if node.args else None
+        if node.op != "call_module" or not isinstance(source, fx.Node) or source.op != "call_module":
+            continue
+        norm, conv = modules[str(node.target)], modules[str(source.target)]
+        once = sum(n.op == "call_module" and n.target in (node.target, source.target) for n in graph.nodes) == 2
+        if isinstance(norm, nn.BatchNorm2d) and isinstance(conv, nn.Conv2d) and len(source.users) == 1 and once:
+            _set(net, str(source.target), fuse_conv_bn_eval(conv, norm))
+            _set(net, str(node.target), nn.Identity())
+
+
+def _set(net: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, last = name.rpartition(".")
+    setattr(operator.attrgetter(parent)(net) if parent else net, last, module)
+
+
+def _without_identities(net: nn.Module) -> nn.Module:
+    """Drop `nn.Identity` from plain Sequentials."""
+    for name, child in list(net.named_children()):
+        setattr(net, name, _without_identities(child))
+    if type(net) is nn.Sequential:
+        return nn.Sequential(*[m for m in net if not isinstance(m, nn.Identity)]).eval()
+    return net
+
+
+def to_onnx(net: nn.Module, path: Path, shape: tuple[int, ...]) -> None:
+    """Export a network to an ONNX file with a free batch size, and check it in onnxruntime.
+
+    Args:
+        net: The network.
+        path: File to write; its folder must exist.
+        shape: Shape of an input, `(1, channels, height, width)`.
+
+    Raises:
+        FileNotFoundError: If the folder does not exist.
+        ValueError: If onnxruntime's outputs differ from torch's.
+    """
+    import onnxruntime
+
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"Folder {path.parent} does not exist: make it first.")
+    plain = export(net)
+    x = torch.randn(2, *shape[1:], generator=torch.Generator().manual_seed(0))
+    partial = path.with_name(path.name + ".part")
+    batch = {0: torch.export.Dim.DYNAMIC}
+    program = torch.onnx.export(plain, (x,), dynamo=True, dynamic_shapes=(batch,), input_names=["x"], verbose=False)
+    assert program is not None
+    program.save(str(partial), external_data=False)
+    session = onnxruntime.InferenceSession(str(partial), providers=["CPUExecutionProvider"])
+    theirs = torch.from_numpy(session.run(None, {"x": x.numpy()})[0])
+    with torch.no_grad():
+        error = float((theirs - plain(x)).abs().max())
+    if not error < 1e-3:
+        partial.unlink()
+        raise ValueError(f"ONNX outputs differ from torch's by {error:.1e}: nothing was written.")
+    partial.replace(path)

@@ -1,0 +1,26 @@
+"""What a filter family is, and how a saved file names the one it was trained with."""
+
+import hashlib
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pdoconv.groups import Group
+
+Basis = NDArray[np.float64]
+
+
+@runtime_checkable
+class Filters(Protocol):
+    """A filter family: a frozen, hashable value."""
+
+    def basis(self, group: Group, size: int) -> Basis:
+        """Return `(|G|, basis, *kernel)`: basis filter b moved by group element g, read-only."""
+        ...
+
+
+def fingerprint(filters: Filters, group: Group, size: int) -> str:
+    """Return a short hash of a basis, equal on every machine: saved models carry it and refuse a mismatch."""
+    rounded = np.round(filters.basis(group, size), 9) + 0.0
+    return hashlib.sha256(str(rounded.shape).encode() + rounded.tobytes()).hexdigest()[:16]

@@ -1,0 +1,252 @@
+r"""Group convolutions: one layer, any filter family.
+
+With $F_b^{(g)}$ the basis filter b moved by g, the dense kernel is
+
+* lifting, trivial -> regular:   $K[(o, g), i] = \sum_b w[o, i, 0, b]\, F_b^{(g)}$ (the paper's $\Psi$),
+* group, regular -> regular:     $K[(o, g), (i, h)] = \sum_b w[o, i, g^{-1}h, b]\, F_b^{(g)}$ (the paper's $\Phi$),
+* projection, regular -> trivial: $K[o, (i, h)] = \sum_b w[o, i, 0, b]\, F_b^{(h)}$,
+* trivial -> trivial:            $K[o, i] = \sum_b w[o, i, 0, b]\, |G|^{-1} \sum_g F_b^{(g)}$,
+
+and the layer is `torch.nn.functional.conv2d` with that kernel.
+"""
+
+import contextlib
+from dataclasses import replace
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pdoconv.fields import FieldType
+from pdoconv.filters import Filters, PDOFilters, paper
+from pdoconv.nn.gridcheck import warn_off_grid
+from pdoconv.nn.init import kernel_std
+
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+
+
+class GroupConv2d(nn.Module):
+    r"""Convolution between feature fields of one group: `layer(act(g, x)) == act(g, layer(x))`.
+
+    Args:
+        in_type: Type of the input, all trivial or all regular.
+        out_type: Type of the output, of the same group.
+        kernel_size: Odd side of the kernel.
+        filters: Filter family, such as `pdoconv.filters.paper()` or `pdoconv.filters.pointwise()`.
+        stride: Sampling step. With a step above 1 lattice symmetries stay exact only for sides that obey the grid
+            rule $(L + 2p - d(k-1) - 1) \bmod s = 0$; the layer warns once when it meets another side.
+        padding: Pixels added on every side, or `"same"` (stride 1), or `"valid"`.
+        dilation: Spacing of the kernel's taps.
+        bias: Learn one number a field.
+        padding_mode: `"zeros"`, `"reflect"`, `"replicate"` or `"circular"`.
+        init: `"unit"`: unit variance through deep stacks; `"authors"`: their 3x3 He initialisation (truncated normal).
+        device: Device of the parameters.
+        dtype: Floating type of the parameters.
+
+    Attributes:
+        weight: `(out_fields, in_fields, R, basis)`, R = |G| for regular -> regular, indexed by the relative element
+            $g^{-1}h$, and 1 when either side is trivial.
+        bias: `(out_fields,)` or `None`.
+
+    Raises:
+        ValueError: If an argument is out of range or the types belong to different groups.
+    """
+
+    basis: Tensor
+    relative: Tensor
+
+    def __init__(
+        self,
+        in_type: FieldType,
+        out_type: FieldType,
+        kernel_size: int = 1,
+        *,
+        filters: Filters,
+        stride: int = 1,
+        padding: int | str = 0,
+        dilation: int = 1,
+        bias: bool = True,
+        padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros",
+        init: Literal["unit", "authors"] = "unit",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        """Check the arguments, build the basis and draw the weights."""
+        super().__init__()
+        name = type(self).__name__
+        if in_type.group != out_type.group:
+            raise ValueError(f"{name}: in_type is of {in_type.group}, out_type of {out_type.group}: use one group.")
+        if in_type.group.dim != 2:
+            raise ValueError(f"{name}: expected a group of the plane, received {in_type.group!r}.")
+        for role, field in (("in_type", in_type), ("out_type", out_type)):
+            if field.kind == "mixed":
+                raise ValueError(f"{name}: {role} must be all trivial or all regular, received {field}.")
+        for role, value, least in (("kernel_size", kernel_size, 1), ("stride", stride, 1), ("dilation", dilation, 1)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"{name}: {role} must be one whole number >= {least}, received {value!r}.")
+        if kernel_size % 2 == 0:
+            raise ValueError(
+                f"{name}: an even kernel_size has no centre pixel, received {kernel_size}: use an odd one."
+            )
+        if padding_mode not in PADDING_MODES:
+            raise ValueError(f"{name}: padding_mode must be one of {PADDING_MODES}, received {padding_mode!r}.")
+        if init not in ("unit", "authors"):
+            raise ValueError(f"{name}: init must be 'unit' or 'authors', received {init!r}.")
+        self.in_type, self.out_type, self.filters, self.init = in_type, out_type, filters, init
+        self.kernel_size, self.stride, self.dilation, self.padding_mode = kernel_size, stride, dilation, padding_mode
+        self.padding = _padding(name, padding, kernel_size, stride, dilation)
+        basis = filters.basis(in_type.group, kernel_size)
+        relative = in_type.kind == out_type.kind == "regular"
+        shape = (out_type.fields, in_type.fields, in_type.group.order if relative else 1, basis.shape[1])
+        self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+        self.bias = nn.Parameter(torch.empty(out_type.fields, device=device, dtype=dtype)) if bias else None
+        self.register_buffer("basis", None, persistent=False)
+        self.register_buffer("relative", None, persistent=False)
+        self._cache: tuple[Tensor, Tensor] | None = None
+        self._off_grid_warned = False
+        self._set_constants()
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew and set the bias to zero."""
+        std = kernel_std(self.filters, self.in_type, self.out_type, self.kernel_size, self.init)
+        if self.init == "authors":
+            nn.init.trunc_normal_(self.weight, std=std, a=-2 * std, b=2 * std)
+        else:
+            nn.init.normal_(self.weight, std=std)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def kernel(self) -> Tensor:
+        """Return the dense weight `(out_channels, in_channels, k, k)` that `conv2d` gets, differentiable."""
+        with _no_autocast(self.weight.device.type):
+            w = self.weight.to(self.basis.dtype)
+            n, taps = self.in_type.group.order, self.basis.shape[2:]
+            if self.weight.shape[2] > 1:  # w[o, i, r, b] F[g, b] -> [o, i, r, g], then pick r = g^-1 h
+                dense = torch.einsum("oirb,gbt->oirgt", w, self.basis.flatten(2)).flatten(2, 3)
+                dense = dense.index_select(2, self.relative).unflatten(2, (n, n)).transpose(1, 2)
+            elif self.out_type.kind == "regular":
+                dense = torch.einsum("oib,gbt->ogit", w[:, :, 0], self.basis.flatten(2)).unsqueeze(3)
+            elif self.in_type.kind == "regular":
+                dense = torch.einsum("oib,hbt->oiht", w[:, :, 0], self.basis.flatten(2)).unsqueeze(1)
+            else:
+                dense = torch.einsum("oib,bt->oit", w[:, :, 0], self.basis.mean(0).flatten(1))[:, None, :, None]
+            return dense.reshape(self.out_type.channels, self.in_type.channels, *taps).to(self.weight.dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(batch, in_channels, height, width)` to `(batch, out_channels, height', width')`.
+
+        Raises:
+            ValueError: If `x` has the wrong shape or dtype.
+        """
+        self.in_type.check(x, type(self).__name__)
+        if x.dtype != self.weight.dtype and not torch.is_autocast_enabled(x.device.type):
+            raise ValueError(
+                f"{type(self).__name__}: expected {self.weight.dtype} as the weights have, received {x.dtype}: "
+                f"convert the input with x.to({self.weight.dtype}) or the layer with layer.to({x.dtype})."
+            )
+        padding = self.padding
+        if self.stride > 1:
+            warn_off_grid(self, x, self.in_type.group, self.kernel_size, self.stride, padding, self.dilation)
+        if padding and self.padding_mode != "zeros":
+            x = F.pad(x, [padding] * 4, mode=self.padding_mode)
+            padding = 0
+        bias = None if self.bias is None else self.bias.repeat_interleave(self.out_type.field_size)
+        return F.conv2d(x, self._kernel_or_cached(), bias, self.stride, padding, self.dilation)
+
+    def _kernel_or_cached(self) -> Tensor:
+        """In inference keep the kernel for as long as the weights hold the same numbers, however they are changed."""
+        if (
+            self.training
+            or torch.is_grad_enabled()
+            or self.weight.device.type != "cpu"
+            or torch.compiler.is_compiling()
+        ):
+            return self.kernel()
+        cached = self._cache
+        if cached is None or cached[0].dtype != self.weight.dtype or not torch.equal(cached[0], self.weight):
+            cached = self._cache = (self.weight.detach().clone(), self.kernel())
+        return cached[1]
+
+    def _set_constants(self) -> None:
+        """Fill the buffers from the float64 basis, so that no conversion of the module ever costs precision."""
+        group, weight = self.in_type.group, self.weight
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        basis = torch.tensor(self.filters.basis(group, self.kernel_size), dtype=dtype, device="cpu")
+        pairs = group.relative * group.order + torch.arange(group.order, device="cpu").numpy()[:, None]
+        self.basis = basis.to(weight.device)
+        self.relative = torch.tensor(pairs.ravel(), device="cpu").to(weight.device)
+        self._cache = None
+
+    def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]  # torch's own signature is untyped
+        """Follow `.to()`, `.double()`, `.to_empty()` and their like with fresh constants."""
+        super()._apply(fn, recurse)
+        self._set_constants()
+        return self
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the cached kernel out of pickles and copies."""
+        return {**self.__dict__, "_cache": None}
+
+    def extra_repr(self) -> str:
+        """Print types and geometry."""
+        text = f"{self.in_type} -> {self.out_type}, kernel_size={self.kernel_size}"
+        for name, default in (("stride", 1), ("padding", 0), ("dilation", 1), ("padding_mode", "zeros")):
+            if getattr(self, name) != default:
+                text += f", {name}={getattr(self, name)!r}"
+        return text + ("" if self.bias is not None else ", bias=False")
+
+
+class PDOConv2d(GroupConv2d):
+    """Group convolution with filters made of partial differential operators (PDO-eConv); arguments of `GroupConv2d`.
+
+    Args:
+        in_type: Type of the input.
+        out_type: Type of the output.
+        kernel_size: Odd side of the kernel; the default family needs 5.
+        filters: PDO family; default `pdoconv.filters.paper()`, the authors'.
+        frame_offset: Constant angle of the frame in radians, instead of the family's own (authors: pi/8).
+        **kwargs: `stride`, `padding`, `dilation`, `bias`, `padding_mode`, `init`, `device`, `dtype`.
+
+    >>> from pdoconv import cyclic
+    >>> C8 = cyclic(8)
+    >>> layer = PDOConv2d(C8.regular(2), C8.regular(3), padding="same")
+    >>> layer(torch.zeros(1, 16, 9, 9)).shape, layer.weight.shape
+    (torch.Size([1, 24, 9, 9]), torch.Size([3, 2, 8, 9]))
+    """
+
+    def __init__(
+        self,
+        in_type: FieldType,
+        out_type: FieldType,
+        kernel_size: int = 5,
+        *,
+        filters: PDOFilters | None = None,
+        frame_offset: float | None = None,
+        **kwargs: object,
+    ) -> None:
+        """Choose the filter family."""
+        family = paper() if filters is None else filters
+        if frame_offset is not None:
+            family = replace(family, frame_offset=frame_offset)
+        super().__init__(in_type, out_type, kernel_size, filters=family, **kwargs)  # type: ignore[arg-type]  # passed on
+
+
+def _padding(name: str, padding: int | str, kernel_size: int, stride: int, dilation: int) -> int:
+    if padding == "same":
+        if stride != 1:
+            raise ValueError(f"{name}: padding='same' needs stride 1, received stride {stride}: give a number.")
+        return dilation * (kernel_size - 1) // 2
+    if padding == "valid":
+        return 0
+    if isinstance(padding, bool) or not isinstance(padding, int) or padding < 0:
+        raise ValueError(f"{name}: padding must be one whole number >= 0, 'same' or 'valid', received {padding!r}.")
+    return padding
+
+
+def _no_autocast(device_type: str) -> contextlib.AbstractContextManager[object]:
+    """Expand filters in the weights' own precision also under autocast."""
+    if torch.is_autocast_enabled(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return contextlib.nullcontext()

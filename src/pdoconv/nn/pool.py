@@ -1,0 +1,155 @@
+"""Pooling over the group, and over space without losing the symmetry."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pdoconv.fields import FieldType, split_fields
+from pdoconv.nn.gridcheck import warn_off_grid
+
+
+class GroupPool(nn.Module):
+    """Reduce every regular field to one scalar field: the result no longer depends on the group element.
+
+    Args:
+        in_type: Type of the input, all trivial or all regular.
+        reduction: `"max"` or `"mean"` over the group axis.
+
+    Attributes:
+        out_type: Trivial fields, one for each input field.
+
+    Raises:
+        ValueError: If `reduction` is unknown, or an input is not of that type.
+    """
+
+    def __init__(self, in_type: FieldType, reduction: Literal["max", "mean"] = "max") -> None:
+        """Check and keep the arguments."""
+        super().__init__()
+        if reduction not in ("max", "mean"):
+            raise ValueError(f"GroupPool: reduction must be 'max' or 'mean', received {reduction!r}.")
+        self.in_type, self.out_type = in_type, in_type.group.trivial(in_type.fields)
+        self.reduction = reduction
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(batch, fields * |G|, height, width)` to `(batch, fields, height, width)`."""
+        self.in_type.check(x, "GroupPool")
+        fields = split_fields(x, self.in_type)
+        return fields.amax(2) if self.reduction == "max" else fields.mean(2)
+
+    def extra_repr(self) -> str:
+        """Print types and reduction."""
+        return f"{self.in_type} -> {self.out_type}, {self.reduction}"
+
+
+class _Pool2d(nn.Module):
+    """Window geometry shared by the two pools of torch; warns once for sides that break the grid rule."""
+
+    def __init__(self, in_type: FieldType, kernel_size: int, *, stride: int | None = None, padding: int = 0) -> None:
+        super().__init__()
+        self.in_type = self.out_type = in_type
+        self.kernel_size, self.padding = kernel_size, padding
+        self.stride = kernel_size if stride is None else stride
+        if min(self.kernel_size, self.stride) < 1 or padding < 0 or 2 * padding > kernel_size:
+            raise ValueError(
+                f"{type(self).__name__}: expected kernel_size >= 1, stride >= 1 and 0 <= padding <= kernel_size / 2, "
+                f"received {kernel_size}, {self.stride}, {padding}."
+            )
+        self._off_grid_warned = False
+
+    def _check(self, x: Tensor) -> None:
+        self.in_type.check(x, type(self).__name__)
+        warn_off_grid(self, x, self.in_type.group, self.kernel_size, self.stride, self.padding)
+
+    def extra_repr(self) -> str:
+        """Print geometry."""
+        return f"{self.in_type}, kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class MaxPool2d(_Pool2d):
+    """Spatial max pooling that keeps lattice symmetries exact on sides that obey the grid rule.
+
+    Args:
+        in_type: Type of input and output.
+        kernel_size: Side of the window.
+        stride: Step; default the window's side.
+        padding: Pixels added on every side.
+
+    Raises:
+        ValueError: If the geometry is out of range, or an input is not of that type.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(batch, channels, height, width)` to `(batch, channels, height', width')`."""
+        self._check(x)
+        return F.max_pool2d(x, self.kernel_size, self.stride, self.padding)
+
+
+class AvgPool2d(_Pool2d):
+    """Spatial average pooling that keeps lattice symmetries exact; arguments of `MaxPool2d`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(batch, channels, height, width)` to `(batch, channels, height', width')`."""
+        self._check(x)
+        return F.avg_pool2d(x, self.kernel_size, self.stride, self.padding)
+
+
+class BlurPool2d(nn.Module):
+    r"""Anti-aliased subsampling: a Gaussian $e^{-(x^2+y^2)/2\sigma^2}$, normalised, then every `stride`-th pixel.
+
+    The blur is round, so it disturbs no rotation, and removes what the coarser grid cannot carry.
+
+    Args:
+        in_type: Type of input and output.
+        stride: Step.
+        sigma: Width of the Gaussian in pixels; default 0.5 * stride.
+        padding: Pixels of reflection on every side; default the reach of the Gaussian, which keeps sides 1 mod stride.
+
+    Raises:
+        ValueError: If `stride`, `sigma` or `padding` is out of range, or an input is not of that type.
+    """
+
+    taps: Tensor
+
+    def __init__(
+        self, in_type: FieldType, stride: int = 2, *, sigma: float | None = None, padding: int | None = None
+    ) -> None:
+        """Make the taps of the Gaussian."""
+        super().__init__()
+        self.in_type = self.out_type = in_type
+        self.stride, self.sigma = stride, 0.5 * stride if sigma is None else sigma
+        if stride < 1 or self.sigma <= 0 or (padding is not None and padding < 0):
+            raise ValueError(
+                f"BlurPool2d: expected stride >= 1, sigma > 0, padding >= 0, received {stride}, {sigma}, {padding}."
+            )
+        reach = max(1, round(3 * self.sigma))
+        self.padding = reach if padding is None else padding
+        self.kernel_size = 2 * reach + 1
+        self._off_grid_warned = False
+        self.register_buffer("taps", self._gaussian(), persistent=False)
+
+    def _gaussian(self) -> Tensor:
+        x = torch.arange(self.kernel_size, dtype=torch.float64, device="cpu") - self.kernel_size // 2
+        line = torch.exp(-(x**2) / (2 * self.sigma**2))
+        plane = line[:, None] * line
+        return plane / plane.sum()
+
+    def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]  # torch's own signature is untyped
+        """Keep the taps in float64: they are cast to the input's dtype when used."""
+        super()._apply(fn, recurse)
+        self.taps = self._gaussian().to(self.taps.device)
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(batch, channels, height, width)` to `(batch, channels, height', width')`."""
+        self.in_type.check(x, "BlurPool2d")
+        warn_off_grid(self, x, self.in_type.group, self.kernel_size, self.stride, self.padding)
+        if self.padding:
+            x = F.pad(x, [self.padding] * 4, mode="reflect")
+        weight = self.taps.to(x.dtype).expand(x.shape[1], 1, -1, -1)
+        return F.conv2d(x, weight, stride=self.stride, groups=x.shape[1])
+
+    def extra_repr(self) -> str:
+        """Print geometry."""
+        return f"{self.in_type}, stride={self.stride}, sigma={self.sigma}, padding={self.padding}"

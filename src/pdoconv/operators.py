@@ -1,0 +1,163 @@
+r"""Polynomials in the derivatives, and how an orthogonal matrix acts on them.
+
+An operator is $H(\partial_1, \dots, \partial_d) = \sum_a c_a \partial^a$. In the frame of an orthogonal matrix $A$ it
+reads $\chi^{(A)} = H(A^{-1}\nabla)$: the same polynomial in the rotated derivatives.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pdoconv.grid import Matrix
+
+Exponents = tuple[int, ...]
+
+
+@dataclass(frozen=True, init=False)
+class Operator:
+    """A polynomial in the derivatives, immutable: add, subtract and multiply them, take powers.
+
+    Args:
+        terms: Coefficient of each monomial, by its exponents: `{(2, 0): 1.0, (0, 2): 1.0}` is the Laplacian.
+
+    Raises:
+        ValueError: If there is no term, the exponents differ in length, are negative, or a coefficient is not finite.
+
+    >>> u, v = derivatives(2)
+    >>> u**2 + v**2
+    Operator(u^2 + v^2)
+    """
+
+    terms: tuple[tuple[Exponents, float], ...]
+
+    def __init__(self, terms: Mapping[Exponents, float]) -> None:
+        """Check, drop zeros and sort: by order, then as in the paper (u^2, uv, v^2)."""
+        if not terms or len({len(e) for e in terms}) != 1:
+            raise ValueError(f"Operator: expected exponents of one length for each term, received {dict(terms)}.")
+        if any(i < 0 for e in terms for i in e) or not np.isfinite(list(terms.values())).all():
+            raise ValueError(f"Operator: expected exponents >= 0 and finite coefficients, received {dict(terms)}.")
+        zero = (0,) * len(next(iter(terms)))
+        kept = {e: float(c) for e, c in terms.items() if c != 0.0} or {zero: 0.0}
+        ordered = sorted(kept.items(), key=lambda t: (sum(t[0]), [-i for i in t[0]]))
+        object.__setattr__(self, "terms", tuple(ordered))
+
+    @property
+    def dim(self) -> int:
+        """Number of variables."""
+        return len(self.terms[0][0])
+
+    @property
+    def order(self) -> int:
+        """Highest total order of a derivative."""
+        return max(sum(e) for e, _ in self.terms)
+
+    def __add__(self, other: "Operator") -> "Operator":
+        """Add two operators of one dimension."""
+        total = dict(self.terms)
+        for e, c in other.terms:
+            total[e] = total.get(e, 0.0) + c
+        return Operator(total)
+
+    def __mul__(self, other: "Operator | float") -> "Operator":
+        """Compose two operators with constant coefficients, or scale one."""
+        if not isinstance(other, Operator):
+            return Operator({e: c * other for e, c in self.terms})
+        total: dict[Exponents, float] = {}
+        for e, c in self.terms:
+            for f, d in other.terms:
+                key = tuple(i + j for i, j in zip(e, f, strict=True))
+                total[key] = total.get(key, 0.0) + c * d
+        return Operator(total)
+
+    def __rmul__(self, factor: float) -> "Operator":
+        """Scale."""
+        return self * factor
+
+    def __sub__(self, other: "Operator") -> "Operator":
+        """Subtract."""
+        return self + other * -1.0
+
+    def __pow__(self, n: int) -> "Operator":
+        """Apply n times."""
+        result = Operator({(0,) * self.dim: 1.0})
+        for _ in range(n):
+            result = result * self
+        return result
+
+    def in_frame(self, matrix: Matrix) -> "Operator":
+        r"""Return $H(A^{-1}\nabla)$ for an orthogonal matrix $A$, with exact polynomial arithmetic.
+
+        For a rotation by t, $A^{-1}\nabla = (c u + s v, -s u + c v)$ with c = cos t, s = sin t.
+
+        Raises:
+            ValueError: If the matrix is not square of the operator's dimension.
+
+        >>> u, v = derivatives(2)
+        >>> u.in_frame(np.array([[0.0, -1.0], [1.0, 0.0]]))
+        Operator(v)
+        """
+        if np.shape(matrix) != (self.dim, self.dim):
+            raise ValueError(f"in_frame: expected a {self.dim} x {self.dim} matrix, received {np.shape(matrix)}.")
+        grad = derivatives(self.dim)
+        rotated = [_sum([g * float(a) for g, a in zip(grad, row, strict=True)]) for row in np.transpose(matrix)]
+        parts = []
+        for exponents, c in self.terms:
+            term = Operator({(0,) * self.dim: c})
+            for variable, n in zip(rotated, exponents, strict=True):
+                term = term * variable**n
+            parts.append(term)
+        return _sum(parts)
+
+    def __repr__(self) -> str:
+        """Print as a polynomial in u, v, w (derivatives along x, y, z)."""
+        text = []
+        for exponents, c in self.terms:
+            names = "uvw" if self.dim <= 3 else [f"d{i}" for i in range(self.dim)]
+            factors = [f"{n}^{e}" if e > 1 else n for n, e in zip(names, exponents, strict=False) if e]
+            number = [] if c == 1 and factors else [f"{c:g}"]
+            text.append(" ".join(number + factors))
+        return f"Operator({' + '.join(text)})"
+
+
+def _sum(operators: list[Operator]) -> Operator:
+    total = operators[0]
+    for operator in operators[1:]:
+        total = total + operator
+    return total
+
+
+def derivatives(dim: int = 2) -> tuple[Operator, ...]:
+    """Return the first derivatives along each axis: on the plane u = d/dx (right) and v = d/dy (up)."""
+    if dim < 1:
+        raise ValueError(f"derivatives: the dimension must be at least 1, received {dim}.")
+    return tuple(Operator({tuple(int(i == j) for j in range(dim)): 1.0}) for i in range(dim))
+
+
+def paper() -> tuple[Operator, ...]:
+    """Return the paper's nine operators: 1, u, v, u^2, uv, v^2, u^2 v, u v^2, u^2 v^2 (Shen et al., 2020)."""
+    u, v = derivatives(2)
+    exponents = [(0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2), (2, 1), (1, 2), (2, 2)]
+    return tuple(u**a * v**b for a, b in exponents)
+
+
+def monomials(dim: int, order: int) -> list[Exponents]:
+    """List the exponents of all monomials up to a total order: by order, then u^n, u^(n-1) v, ..., v^n.
+
+    >>> monomials(2, 2)
+    [(0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2)]
+    """
+    grids = np.stack(np.meshgrid(*[np.arange(order + 1)] * dim, indexing="ij"), axis=-1).reshape(-1, dim)
+    found = [tuple(int(i) for i in row) for row in grids if row.sum() <= order]
+    found.sort(key=lambda e: (sum(e), [-i for i in e]))
+    return found
+
+
+def coefficients(operators: tuple[Operator, ...], exponents: list[Exponents]) -> Matrix:
+    """Return the matrix `(operators, monomials)` of coefficients."""
+    column = {e: i for i, e in enumerate(exponents)}
+    table = np.zeros((len(operators), len(exponents)))
+    for row, operator in enumerate(operators):
+        for e, c in operator.terms:
+            table[row, column[e]] = c
+    return table

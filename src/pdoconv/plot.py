@@ -1,0 +1,67 @@
+"""Pictures of what the package measures (matplotlib, without a display)."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def learning_curve(logs: Sequence[Path], picture: Path) -> None:
+    """Draw loss and error against epochs, from the CSV logs of a run and of its resumed parts.
+
+    Args:
+        logs: CSV files with columns `epoch`, `train_loss`, `train_accuracy` and, where measured, `valid_*`.
+        picture: File to write.
+    """
+    values: dict[str, dict[int, float]] = {}
+    for log in logs:
+        with log.open(newline="") as file:
+            for row in csv.DictReader(file):
+                for key, value in row.items():
+                    if value and key.startswith(("train_", "valid_")):
+                        values.setdefault(key, {})[int(row["epoch"]) + 1] = float(value)
+    figure = _figure(8, 3.2)
+    left, right = figure.subplots(1, 2)
+    for name, colour in (("train", "tab:blue"), ("valid", "tab:orange")):
+        if f"{name}_loss" in values:
+            loss, accuracy = values[f"{name}_loss"], values[f"{name}_accuracy"]
+            label = {"train": "training (with dropout)", "valid": "validation"}[name]
+            left.plot(list(loss), list(loss.values()), color=colour, label=label)
+            right.plot(list(accuracy), [100 * (1 - a) for a in accuracy.values()], color=colour, label=label)
+    for axes, title in ((left, "cross-entropy"), (right, "error, %")):
+        axes.set(xlabel="epoch", title=title, yscale="log")
+        axes.grid(True, which="both", alpha=0.3)
+        if axes.lines:
+            axes.legend(frameon=False)
+    right.yaxis.set_major_formatter("{x:g}")
+    figure.savefig(picture)
+
+
+def error_over_angle(curves: Mapping[str, Mapping[float, float]], picture: Path, *, title: str) -> None:
+    """Draw equivariance errors against the angle of rotation.
+
+    Args:
+        curves: For each label, error by angle in degrees.
+        picture: File to write.
+        title: Heading.
+    """
+    figure = _figure(8, 4)
+    axes = figure.subplots()
+    for label, errors in curves.items():
+        angles = list(errors)
+        shown = [max(e, 1e-9) for e in errors.values()]
+        marker = "o" if len(angles) < 40 else ""
+        axes.plot(angles, shown, marker=marker, markersize=4, linewidth=1.2, label=label)
+    axes.set(xlabel="rotation, degrees", ylabel="relative error (floor 1e-9)", yscale="log", title=title)
+    axes.set_xticks(range(0, 361, 45))
+    axes.grid(True, alpha=0.3)
+    axes.legend(frameon=False, fontsize=8)
+    figure.savefig(picture)

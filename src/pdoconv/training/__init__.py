@@ -1,0 +1,1 @@
+"""Training on Lightning: modules, data modules, run folders."""

@@ -1,0 +1,158 @@
+"""A run's folder: what is in it, and how it is written so that nothing is lost or half-written.
+
+`config.json` the recipe; `logs/` metrics as CSV; `checkpoints/` to resume from; `model.safetensors` the final weights;
+`result.json` the measured result; pictures.
+"""
+
+import json
+import os
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from pdoconv.filters import fingerprint
+from pdoconv.nn import GroupConv2d
+from pdoconv.recipes import MnistRotSmall, recipe
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths and files of one run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The recipe and its settings."""
+        return self.path / "config.json"
+
+    @property
+    def result(self) -> Path:
+        """The measured result; there once the run has finished."""
+        return self.path / "result.json"
+
+    @property
+    def model(self) -> Path:
+        """The final weights; there once the training has finished."""
+        return self.path / "model.safetensors"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    def start(self, name: str, settings: MnistRotSmall, resume: bool) -> None:
+        """Make the folder, or check that it holds the same unfinished run.
+
+        Raises:
+            FileExistsError: If the folder holds a finished run, or an unfinished one and `resume` is not asked for.
+            FileNotFoundError: If there is nothing to resume.
+            ValueError: If the settings differ from those the run was started with.
+        """
+        if self.result.exists():
+            raise FileExistsError(f"{self.path} holds a finished run: choose another folder with --run.")
+        if resume:
+            known_name, known = self.read_config()
+            if (known_name, known) != (name, settings):
+                raise ValueError(
+                    f"{self.path} was started as {known_name} with {asdict(known)}; asked to resume {name} with "
+                    f"{asdict(settings)}. Give the same settings, or start a new run with --run."
+                )
+        elif self.config.exists():
+            raise FileExistsError(f"{self.path} holds an unfinished run: add --resume, or choose another with --run.")
+        else:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_json(self.config, {"recipe": name, "settings": asdict(settings)})
+
+    def read_config(self) -> tuple[str, MnistRotSmall]:
+        """Return the recipe's name and settings.
+
+        Raises:
+            FileNotFoundError: If this is not a run's folder.
+            ValueError: If the file cannot be understood.
+        """
+        if not self.config.exists():
+            raise FileNotFoundError(f"{self.path} is not a run's folder: it has no config.json.")
+        try:
+            content = json.loads(self.config.read_text())
+            return content["recipe"], recipe(content["recipe"])(**content["settings"])
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{self.config} cannot be understood: {error}") from error
+
+    def newest_checkpoint(self) -> Path | None:
+        """Return the newest checkpoint that can be read; `None` if the run had none yet.
+
+        Raises:
+            ValueError: If there are checkpoints but none is whole.
+        """
+        found = sorted(self.checkpoints.glob("*.ckpt"), key=lambda p: p.stat().st_mtime, reverse=True)
+        for path in found:
+            try:
+                torch.load(path, map_location="cpu", weights_only=True)
+            except Exception as error:  # torch raises many kinds for a damaged file
+                reason = (str(error).splitlines() or [""])[0][:120]
+                warnings.warn(f"Checkpoint {path} is damaged and was skipped: {reason}", stacklevel=2)
+                continue
+            return path
+        if found:
+            raise ValueError(f"No checkpoint in {self.checkpoints} can be read: start again in another folder.")
+        return None
+
+    def save_model(self, net: nn.Module, name: str, settings: MnistRotSmall, mean: float, std: float) -> None:
+        """Write the weights with what is needed to read them safely."""
+        metadata = {
+            "recipe": name,
+            "settings": json.dumps(asdict(settings)),
+            "filters": filters_fingerprint(net),
+            "mean": repr(mean),
+            "std": repr(std),
+        }
+        partial = self.model.with_suffix(".part")
+        save_file({k: v.contiguous() for k, v in net.state_dict().items()}, partial, metadata)
+        partial.replace(self.model)
+
+    def load_model(self) -> tuple[nn.Module, float, float]:
+        """Return the trained net in eval mode, and the mean and standard deviation of its inputs.
+
+        Raises:
+            FileNotFoundError: If the training has not finished.
+            ValueError: If the file is damaged or was made with other filters.
+        """
+        _, settings = self.read_config()
+        if not self.model.exists():
+            raise FileNotFoundError(f"{self.path} has no trained model yet: finish it with 'train ... --resume'.")
+        net = settings.network()
+        try:
+            with safe_open(self.model, "pt") as file:
+                metadata = file.metadata() or {}
+                state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dict
+            net.load_state_dict(state)
+        except (SafetensorError, RuntimeError, OSError) as error:
+            raise ValueError(f"{self.model} is damaged or of another network, and was not used: {error}") from error
+        expected = filters_fingerprint(net)
+        if metadata.get("filters") != expected:
+            raise ValueError(
+                f"{self.model} was made with filters {metadata.get('filters')}, this version has {expected}: use the "
+                f"version that wrote it, or train again."
+            )
+        return net.eval(), float(metadata["mean"]), float(metadata["std"])
+
+
+def filters_fingerprint(net: nn.Module) -> str:
+    """Return the fingerprints of every distinct basis in a network, in order of appearance."""
+    layers = [m for m in net.modules() if isinstance(m, GroupConv2d)]
+    marks = [fingerprint(m.filters, m.in_type.group, m.kernel_size) for m in layers]
+    return ",".join(dict.fromkeys(marks))
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write beside and rename, so that a reader never meets half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    partial.replace(path)
