@@ -56,7 +56,15 @@ def train(
     from pdoconv.training.run import train as run_training
 
     kind = find(recipe)
-    given = {f.name: value for f in fields(kind) if (value := locals().get(f.name)) is not None}
+    options = {
+        "epochs": epochs,
+        "seed": seed,
+        "batch_size": batch_size,
+        "lr": lr,
+        "train_on": train_on,
+        "precision": precision,
+    }
+    given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     settings = kind(**given)
     folder = run or Path("runs") / f"{recipe}-seed{settings.seed}"
     if resume:  # what was not given is as the run was started
@@ -109,7 +117,7 @@ def equivariance(
     step: Annotated[float, typer.Option(help="Degrees between the angles of the logits' curve.")] = 5.0,
     frequency: Annotated[float, typer.Option(help="Highest frequency of the input, radians per pixel.")] = 0.4,
 ) -> None:
-    """Measure how a trained network's features and logits turn with the image: table and picture over 0..360 degrees."""
+    """Measure how features and logits turn with the image: table and picture over 0..360 degrees."""
     from pdoconv.measure import equivariance_curve
     from pdoconv.plot import error_over_angle
     from pdoconv.training.folder import RunFolder, write_json
@@ -155,7 +163,8 @@ def export(run: Run, onnx: Annotated[Path, typer.Option(help="File to write.")] 
     net, mean, std = folder.load_model()
     to_onnx(net, onnx, (1, 1, settings.image_size, settings.image_size))
     print(
-        f"ONNX model: {onnx}. Inputs: (batch, 1, {settings.image_size}, {settings.image_size}), (pixel - {mean:.4f}) / {std:.4f}."
+        f"ONNX model: {onnx}. Inputs: (batch, 1, {settings.image_size}, {settings.image_size}), "
+        f"(pixel - {mean:.4f}) / {std:.4f}."
     )
 
 

@@ -74,8 +74,7 @@ class FieldType:
     @property
     def field_size(self) -> int:
         """Channels of each field; `ValueError` for a mixed type."""
-        if self.kind == "mixed":
-            raise ValueError(f"Expected fields of one kind, received {self}. Use one layer for each kind.")
+        require_uniform(self, "field_size")
         return self.size(self.kind)
 
     def __add__(self, other: "FieldType") -> "FieldType":
@@ -132,6 +131,13 @@ class FieldType:
         return f"{self.group}: " + " + ".join(f"{fields} {kind}" for kind, fields in self.blocks)
 
 
+def require_uniform(field: FieldType, who: str) -> None:
+    """Raise `ValueError` unless all fields of a type are trivial, or all regular."""
+    if field.kind == "mixed":
+        raise ValueError(f"{who}: expected all fields trivial or all regular, received {field}. Split the channels.")
+
+
 def split_fields(x: Tensor, field: FieldType) -> Tensor:
     """View `(batch, channels, *space)` as `(batch, fields, size, *space)`; `ValueError` for a mixed type."""
-    return x.view(x.shape[0], field.fields, field.field_size, *x.shape[2:]) if x.is_contiguous() else x.unflatten(1, (field.fields, field.field_size))
+    split: Tensor = x.unflatten(1, (field.fields, field.field_size))  # type: ignore[no-untyped-call]  # torch's gap
+    return split

@@ -1,8 +1,9 @@
 r"""Equivariance error of any module, without interpolation.
 
-The law is `module(act(A, x)) == act(A, module(x))`. For symmetries of the pixel lattice both sides are computed exactly on random
-maps. For other angles a random smooth function, known in closed form, is sampled once on the grid and once on the turned
-grid, and the two outputs are compared where the grids meet: at the centre. So no interpolation error enters.
+The law is `module(act(A, x)) == act(A, module(x))`. For symmetries of the pixel lattice both sides are computed
+exactly on random
+maps. For other angles a random smooth function, known in closed form, is sampled once on the grid and once on the
+turned grid, and the two outputs are compared where the grids meet: at the centre. So no interpolation error enters.
 """
 
 import math
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 
 from pdoconv.fields import FieldType
 from pdoconv.grid import Matrix, is_lattice_symmetry, move
-from pdoconv.groups import MIRROR, rotation as rotation_matrix
+from pdoconv.groups import MIRROR
+from pdoconv.groups import rotation as rotation_matrix
 
 
 def equivariance_error(
@@ -30,12 +32,13 @@ def equivariance_error(
     out_type: FieldType | None = None,
     seed: int = 0,
 ) -> float:
-    r"""Return $\lVert M(Ax) - A\,M(x) \rVert / \lVert M(x) \rVert$ for $A = R(\mathrm{rotation})\, m^{\mathrm{reflection}}$, in eval mode.
+    r"""Return how far a module is from equivariance: $\lVert M(Ax) - A\,M(x) \rVert / \lVert M(x) \rVert$, in eval mode.
 
-    For lattice symmetries `x` is white noise and whole outputs are compared. For other angles `x` is a sum of eight plane
-    waves with frequencies up to `frequency` under a Gaussian window of width size / 7, and the central pixel of the outputs is
-    compared; outputs with an even side have none, so there the means over space are compared. Outputs
-    `(batch, features)` are taken as invariant unless `out_type` says otherwise.
+    $A = R(\mathrm{rotation})\, m^{\mathrm{reflection}}$. For lattice symmetries `x` is white noise and whole outputs are
+    compared. For other angles `x` is a sum of eight plane waves with frequencies up to `frequency` under a Gaussian
+    window of width size / 7, and the central pixel of the outputs is compared; outputs with an even side have none, so
+    there the means over space are compared. Outputs `(batch, features)` are taken as invariant unless `out_type` says
+    otherwise.
 
     Args:
         module: Any module that takes `(batch, channels, height, width)`.
@@ -49,7 +52,8 @@ def equivariance_error(
         seed: Of the random inputs.
 
     Raises:
-        ValueError: If no types are known, a regular field is turned by an angle outside its group, or an output is not finite.
+        ValueError: If no types are known, a regular field is turned by an angle outside its group, or an output is
+        not finite.
     """
     if not math.isfinite(rotation) or size < 1 or samples < 1:
         raise ValueError(
@@ -97,7 +101,8 @@ def _types(module: nn.Module, first: FieldType | None, last: FieldType | None) -
         last = getattr(module, "out_type", None) or (outs[-1] if outs else None)
     if first is None or last is None:
         raise ValueError(
-            "The module has no field types: pass them, such as in_type=cyclic(8).trivial(3), out_type=cyclic(8).trivial(10)."
+            "The module has no field types: pass them, such as in_type=cyclic(8).trivial(3) and "
+            "out_type=cyclic(8).trivial(10)."
         )
     return first, last
 

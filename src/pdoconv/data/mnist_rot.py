@@ -1,6 +1,7 @@
 """MNIST-rot: 12,000 training and 50,000 test digits in random orientations (Larochelle et al., 2007).
 
-The published files are read where a user has them. Otherwise the set is made again from MNIST by the published recipe, with
+The published files are read where a user has them. Otherwise the set is made again from MNIST by the published
+recipe, with
 a fixed seed; errors on this *regenerated* set are comparable among methods run on it, not exactly with published ones.
 """
 
@@ -94,11 +95,11 @@ def _published(files: list[IO[str]], origin: Path) -> MnistRot:
             table = np.loadtxt(lines, dtype=np.float32)
         except ValueError as error:
             raise ValueError(f"{name} in {origin} is half-written or corrupt, and was not used: {error}") from error
-        ok = table.shape == (rows, 785) and np.isfinite(table).all() and 0 <= table.min() and table[:, :-1].max() <= 1
+        ok = table.shape == (rows, 785) and np.isfinite(table).all() and table.min() >= 0 and table[:, :-1].max() <= 1
         if not ok or not np.isin(table[:, -1], np.arange(10)).all():
             raise ValueError(
-                f"{name} in {origin}: expected {rows} rows of 784 pixels in 0..1 and a label 0..9, received an array of "
-                f"shape {table.shape}: half-written, corrupt or another file. It was not used."
+                f"{name} in {origin}: expected {rows} rows of 784 pixels in 0..1 and a label 0..9, received an array "
+                f"of shape {table.shape}: half-written, corrupt or another file. It was not used."
             )
         tables.append(table)
     images = [np.rint(t[:, :-1] * 255).astype(np.uint8).reshape(-1, 28, 28) for t in tables]

@@ -15,6 +15,10 @@ Basis = NDArray[np.float64]
 class Filters(Protocol):
     """A filter family: a frozen, hashable value."""
 
+    def __hash__(self) -> int:
+        """Equal families have equal hashes: bases are cached by family."""
+        ...
+
     def basis(self, group: Group, size: int) -> Basis:
         """Return `(|G|, basis, *kernel)`: basis filter b moved by group element g, read-only."""
         ...

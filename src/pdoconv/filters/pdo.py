@@ -1,6 +1,7 @@
 r"""Filters made of partial differential operators (Shen, He, Lin, Ma, ICML 2020).
 
-Basis filter b moved by A is the stencil of $H_b((A R(\phi_0))^{-1} \nabla)$: the operator in the moved frame. The constant frame
+Basis filter b moved by A is the stencil of $H_b((A R(\phi_0))^{-1} \nabla)$: the operator in the moved frame. The
+constant frame
 offset $\phi_0$ multiplies on the right, so it is only a change of the basis and leaves equivariance alone.
 """
 
@@ -70,7 +71,7 @@ def _basis(filters: PDOFilters, group: Group, size: int) -> Basis:
         filters.stencils.weights(e, size) if needed else np.zeros((size,) * group.dim)
         for e, needed in zip(exponents, used, strict=True)
     ]
-    basis = np.einsum("gbm,m...->gb...", np.stack(tables), np.stack(stencils))
+    basis: Basis = np.einsum("gbm,m...->gb...", np.stack(tables), np.stack(stencils))
     if filters.weights == "template":
         basis = np.einsum("tb,gb...->gt...", np.linalg.inv(template_matrix(filters)), basis)
     basis.setflags(write=False)

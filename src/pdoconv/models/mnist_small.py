@@ -1,11 +1,13 @@
 """The authors' small network for MNIST-rot: p8, seven layers, 26,747 parameters (Shen et al., 2020: 1.87% error).
 
-Layer 1 lifts to 7 regular fields, layers 2-6 are group convolutions, all 5x5 with zero padding 1 (so each map shrinks by
+Layer 1 lifts to 7 regular fields, layers 2-6 are group convolutions, all 5x5 with zero padding 1 (so each map
+shrinks by
 2), BatchNorm, ReLU; 2x2 max pooling after layer 2; dropout after layers 1, 3, 4, 5, 6; layer 7 is an ordinary 4x4
 convolution to the classes. The classifier reads all orientations, so invariance is learned, not built in.
 """
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,7 +18,7 @@ from pdoconv.groups import cyclic
 from pdoconv.nn import BatchNorm2d, MaxPool2d, PDOConv2d, Sequential
 
 
-def mnist_small(*, classes: int = 10, dropout: float = 0.2, init: str = "authors") -> Sequential:
+def mnist_small(*, classes: int = 10, dropout: float = 0.2, init: Literal["unit", "authors"] = "authors") -> Sequential:
     """Return the network: standardised images `(batch, 1, 28, 28)` to logits `(batch, classes)`.
 
     Args:
@@ -34,10 +36,9 @@ def mnist_small(*, classes: int = 10, dropout: float = 0.2, init: str = "authors
         conv = PDOConv2d(image if number == 1 else hidden, hidden, padding=1, bias=False, init=init)
         layers += [conv, BatchNorm2d(hidden, eps=1e-3), nn.ReLU()]
         layers += [MaxPool2d(hidden, 2)] if number == 2 else [nn.Dropout(dropout)]
-    layers += [nn.Conv2d(hidden.channels, classes, 4, bias=False), nn.Flatten()]
-    net = Sequential(*layers)
-    nn.init.xavier_uniform_(net[-2].weight)
-    return net
+    classifier = nn.Conv2d(hidden.channels, classes, 4, bias=False)
+    nn.init.xavier_uniform_(classifier.weight)
+    return Sequential(*layers, classifier, nn.Flatten())
 
 
 AUTHORS_NAMES = ("open_conv", "second_conv", "conv3", "conv4", "conv5", "conv6")

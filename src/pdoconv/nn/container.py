@@ -10,7 +10,8 @@ MIXES_CHANNELS = (nn.Flatten, nn.Unflatten, nn.PixelShuffle, nn.PixelUnshuffle, 
 class Sequential(nn.Sequential):
     """`torch.nn.Sequential` whose layers must fit: the `out_type` of one is the `in_type` of the next typed one.
 
-    Plain tensors carry no type, so 32 channels of C8 would pass for 32 channels of C4 in a plain `nn.Sequential`. Untyped
+    Plain tensors carry no type, so 32 channels of C8 would pass for 32 channels of C4 in a plain `nn.Sequential`.
+    Untyped
     modules without parameters (activations, dropout, pooling) pass a type on; others end the check until the next
     typed layer.
 
@@ -31,8 +32,8 @@ class Sequential(nn.Sequential):
                 continue
             if known is not None and wanted != known:
                 raise ValueError(
-                    f"Sequential: module {position} ({type(module).__name__}) expects {wanted}, the layer before it gives "
-                    f"{known}. Make both of one group and of as many fields."
+                    f"Sequential: module {position} ({type(module).__name__}) expects {wanted}, the layer before it "
+                    f"gives {known}. Make both of one group and of as many fields."
                 )
             if position == 0:
                 self.in_type = wanted

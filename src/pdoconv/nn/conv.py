@@ -18,10 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pdoconv.fields import FieldType
+from pdoconv.fields import FieldType, require_uniform
 from pdoconv.filters import Filters, PDOFilters, paper
 from pdoconv.nn.gridcheck import warn_off_grid
-from pdoconv.nn.init import kernel_std
+from pdoconv.nn.init import draw
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
@@ -79,9 +79,8 @@ class GroupConv2d(nn.Module):
             raise ValueError(f"{name}: in_type is of {in_type.group}, out_type of {out_type.group}: use one group.")
         if in_type.group.dim != 2:
             raise ValueError(f"{name}: expected a group of the plane, received {in_type.group!r}.")
-        for role, field in (("in_type", in_type), ("out_type", out_type)):
-            if field.kind == "mixed":
-                raise ValueError(f"{name}: {role} must be all trivial or all regular, received {field}.")
+        require_uniform(in_type, f"{name}: in_type")
+        require_uniform(out_type, f"{name}: out_type")
         for role, value, least in (("kernel_size", kernel_size, 1), ("stride", stride, 1), ("dilation", dilation, 1)):
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"{name}: {role} must be one whole number >= {least}, received {value!r}.")
@@ -110,11 +109,7 @@ class GroupConv2d(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw the weights anew and set the bias to zero."""
-        std = kernel_std(self.filters, self.in_type, self.out_type, self.kernel_size, self.init)
-        if self.init == "authors":
-            nn.init.trunc_normal_(self.weight, std=std, a=-2 * std, b=2 * std)
-        else:
-            nn.init.normal_(self.weight, std=std)
+        draw(self.weight, self.filters, self.in_type, self.kernel_size, self.init)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
@@ -125,7 +120,7 @@ class GroupConv2d(nn.Module):
             n, taps = self.in_type.group.order, self.basis.shape[2:]
             if self.weight.shape[2] > 1:  # w[o, i, r, b] F[g, b] -> [o, i, r, g], then pick r = g^-1 h
                 dense = torch.einsum("oirb,gbt->oirgt", w, self.basis.flatten(2)).flatten(2, 3)
-                dense = dense.index_select(2, self.relative).unflatten(2, (n, n)).transpose(1, 2)
+                dense = dense.index_select(2, self.relative).view(*dense.shape[:2], n, n, -1).transpose(1, 2)
             elif self.out_type.kind == "regular":
                 dense = torch.einsum("oib,gbt->ogit", w[:, :, 0], self.basis.flatten(2)).unsqueeze(3)
             elif self.in_type.kind == "regular":
@@ -181,7 +176,7 @@ class GroupConv2d(nn.Module):
 
     def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]  # torch's own signature is untyped
         """Follow `.to()`, `.double()`, `.to_empty()` and their like with fresh constants."""
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._set_constants()
         return self
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from pdoconv.fields import FieldType, split_fields
+from pdoconv.fields import FieldType, require_uniform, split_fields
 
 
 class FieldDropout(nn.Module):
@@ -25,7 +25,7 @@ class FieldDropout(nn.Module):
         if not 0 <= p < 1:
             raise ValueError(f"FieldDropout: p must be in [0, 1), received {p}.")
         self.in_type = self.out_type = in_type
-        in_type.field_size  # refuses a mixed type
+        require_uniform(in_type, "FieldDropout")
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:

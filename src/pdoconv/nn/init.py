@@ -1,25 +1,79 @@
-r"""Initialisation: the standard deviation of the weights.
+r"""Initialisation of a group convolution's weights.
 
-*authors*: variance $2 / (\text{taps} \cdot c_\mathrm{in})$ on the learned template, He's rule for an ordinary 3x3 kernel.
-*unit*: see `kernel_std`.
+*authors*: independent truncated normals of variance $2 / (B\, c)$, with B taps and c input channels of the template:
+He's rule for an ordinary 3x3 kernel (`variance_scaling` of TensorFlow 1, factor 2, fan-in).
+
+*unit*: outputs of variance 1 through deep stacks of convolution and ReLU.
+
+* Each basis filter contributes the same energy: $\mathrm{std}_b \propto 1 / \lVert F_b \rVert$.
+* Where the input is regular, the weights are centred over the input (fields and group). The positive mean that every
+ReLU
+  makes is then not passed on; if it were, channels would grow alike and the variance would drift with depth.
+* The remaining constant comes from the wide-network limit: the covariance $A(\tau)$ of the outputs, as a function of
+the
+  distance in space, goes through a ReLU and a random layer as $A \mapsto \sigma^2\, c \star (\kappa(A) -
+  \kappa(0))$, with c the
+  mean autocorrelation of the basis filters and $\kappa$ the arc-cosine kernel (Cho & Saul, 2009). $\sigma^2$ is
+  chosen so that the product of the ten factors $A_{l+1}(0) / A_l(0)$ from white noise is 1.
 """
 
 import math
 from functools import lru_cache
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from pdoconv.fields import FieldType
 from pdoconv.filters import Filters
 from pdoconv.filters.base import Basis
+from pdoconv.groups import Group
+
+DEPTH = 10
+_SIDE = 24  # of the periodic lattice on which covariances are followed
 
 
-def kernel_std(filters: Filters, in_type: FieldType, out_type: FieldType, size: int, init: str) -> float:
-    """placeholder"""
+def draw(weight: Tensor, filters: Filters, in_type: FieldType, size: int, scheme: str) -> None:
+    """Fill `weight` `(out_fields, in_fields, R, basis)` in place; `scheme` is `"unit"` or `"authors"`."""
+    fan_in = weight.shape[1] * weight.shape[2]
+    if scheme == "authors":
+        std = math.sqrt(1.3 * 2 / (weight.shape[3] * in_type.channels))  # 1.3: what truncating at 2 std takes away
+        torch.nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
+        return
     basis = filters.basis(in_type.group, size)
-    relative = in_type.group.order if in_type.kind == "regular" else 1
-    if init == "authors":
-        return math.sqrt(2 / (basis.shape[1] * in_type.fields * relative))
-    energy = (basis**2).sum() / len(basis)
-    gain = 2 if in_type.kind == "regular" else 1
-    return math.sqrt(gain / (energy * in_type.fields * relative))
+    energy = np.sqrt((basis**2).reshape(*basis.shape[:2], -1).sum(2).mean(0))  # of each basis filter
+    centre = in_type.kind == "regular" and fan_in > 1
+    rectified = in_type.kind == "regular"  # otherwise an image
+    variance = _relu_gain(filters, in_type.group, size, centre) if rectified else 1 / len(energy)
+    with torch.no_grad():
+        weight.normal_()
+        if centre:
+            weight -= weight.mean((1, 2), keepdim=True)
+            variance *= fan_in / (fan_in - 1)
+        weight *= torch.as_tensor(np.sqrt(variance / fan_in) / energy, dtype=weight.dtype, device=weight.device)
+
+
+@lru_cache(maxsize=64)
+def _relu_gain(filters: Filters, group: Group, size: int, centre: bool) -> float:
+    """Return the variance, for each basis filter of unit energy and each input channel, that keeps the variance 1."""
+    basis: Basis = filters.basis(group, size)
+    energy = (basis**2).reshape(*basis.shape[:2], -1).sum(2).mean(0)
+    axes = tuple(range(2, basis.ndim))
+    spectra = np.abs(np.fft.fftn(basis, (_SIDE,) * len(axes), axes)) ** 2
+    power = np.einsum("gb...,b->...", spectra, 1 / energy) / len(basis)
+    covariance = np.zeros(power.shape)
+    covariance.flat[0] = 1.0
+    factors = []
+    for _ in range(DEPTH):
+        rectified = _arc_cosine(covariance) - (_arc_cosine(np.zeros(1)) if centre else 0.0)
+        covariance = np.fft.ifftn(np.fft.fftn(rectified) * power).real
+        factors.append(covariance.flat[0])
+        covariance = covariance / covariance.flat[0]
+    return float(np.exp(-np.log(factors).mean()))
+
+
+def _arc_cosine(correlation: NDArray[np.float64]) -> NDArray[np.float64]:
+    r"""Return $E[\mathrm{relu}(a)\,\mathrm{relu}(b)]$ for unit Gaussians of a given correlation."""
+    r = np.clip(correlation, -1.0, 1.0)
+    return np.asarray((np.sqrt(1 - r * r) + r * (np.pi - np.arccos(r))) / (2 * np.pi))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from pdoconv.fields import FieldType, split_fields
+from pdoconv.fields import FieldType, require_uniform, split_fields
 
 
 class BatchNorm2d(nn.BatchNorm3d):
@@ -40,7 +40,7 @@ class BatchNorm2d(nn.BatchNorm3d):
         dtype: torch.dtype | None = None,
     ) -> None:
         """Make parameters and statistics, one a field."""
-        in_type.field_size  # refuses a mixed type
+        require_uniform(in_type, "BatchNorm2d")
         super().__init__(in_type.fields, eps, momentum, affine, track_running_stats, device=device, dtype=dtype)
         self.in_type = self.out_type = in_type
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pdoconv.fields import FieldType, split_fields
+from pdoconv.fields import FieldType, require_uniform, split_fields
 from pdoconv.nn.gridcheck import warn_off_grid
 
 
@@ -29,6 +29,7 @@ class GroupPool(nn.Module):
         super().__init__()
         if reduction not in ("max", "mean"):
             raise ValueError(f"GroupPool: reduction must be 'max' or 'mean', received {reduction!r}.")
+        require_uniform(in_type, "GroupPool")
         self.in_type, self.out_type = in_type, in_type.group.trivial(in_type.fields)
         self.reduction = reduction
 
@@ -137,7 +138,7 @@ class BlurPool2d(nn.Module):
 
     def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]  # torch's own signature is untyped
         """Keep the taps in float64: they are cast to the input's dtype when used."""
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.taps = self._gaussian().to(self.taps.device)
         return self
 

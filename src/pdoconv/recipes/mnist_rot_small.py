@@ -34,7 +34,8 @@ class MnistRotSmall:
         """Raise `ValueError` for settings that cannot be run."""
         if self.epochs < 1 or self.batch_size < 1 or self.seed < 0:
             raise ValueError(
-                f"Expected epochs >= 1, batch_size >= 1 and seed >= 0, received {self.epochs}, {self.batch_size}, {self.seed}."
+                f"Expected epochs >= 1, batch_size >= 1 and seed >= 0, received {self.epochs}, {self.batch_size}, "
+                f"{self.seed}."
             )
         if self.lr <= 0 or self.weight_decay < 0 or not 0 < self.warmup < 1 or not 0 <= self.dropout < 1:
             raise ValueError(

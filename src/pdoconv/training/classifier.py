@@ -38,9 +38,9 @@ class Classifier(LightningModule):
         self.net = net
         self.lr, self.weight_decay, self.warmup, self.seed = lr, weight_decay, warmup, seed
         self.label_smoothing = label_smoothing
-        self.accuracy = nn.ModuleDict(
-            {stage: MulticlassAccuracy(classes, average="micro") for stage in ("train ", "valid", "test")}
-        )  # the blank: nn.ModuleDict refuses the name of a method, and "train" is one
+        self.train_accuracy = MulticlassAccuracy(classes, average="micro")
+        self.valid_accuracy = MulticlassAccuracy(classes, average="micro")
+        self.test_accuracy = MulticlassAccuracy(classes, average="micro")
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images to logits."""
@@ -65,26 +65,26 @@ class Classifier(LightningModule):
 
     def training_step(self, batch: Batch) -> Tensor:
         """Return the loss of a batch; `ValueError` if it is not finite."""
-        return self._step(batch, "train", self.label_smoothing)
-
-    def validation_step(self, batch: Batch) -> None:
-        """Measure on the validation split."""
-        self._step(batch, "valid")
-
-    def test_step(self, batch: Batch) -> None:
-        """Measure on the test split."""
-        self._step(batch, "test")
-
-    def _step(self, batch: Batch, stage: str, label_smoothing: float = 0.0) -> Tensor:
-        x, y = batch
-        logits = self(x).float()
-        loss = F.cross_entropy(logits, y, label_smoothing=label_smoothing)
-        if stage == "train" and not torch.isfinite(loss):
+        loss = self._step(batch, "train", self.train_accuracy, self.label_smoothing)
+        if not torch.isfinite(loss):
             raise ValueError(
                 f"The training loss became {loss.item()} at step {self.global_step}. The last checkpoint is intact: "
                 f"lower the learning rate (now at most {self.lr}) or use precision 32-true."
             )
-        metric = self.accuracy["train " if stage == "train" else stage]
+        return loss
+
+    def validation_step(self, batch: Batch) -> None:
+        """Measure on the validation split."""
+        self._step(batch, "valid", self.valid_accuracy)
+
+    def test_step(self, batch: Batch) -> None:
+        """Measure on the test split."""
+        self._step(batch, "test", self.test_accuracy)
+
+    def _step(self, batch: Batch, stage: str, metric: MulticlassAccuracy, label_smoothing: float = 0.0) -> Tensor:
+        x, y = batch
+        logits = self(x).float()
+        loss = F.cross_entropy(logits, y, label_smoothing=label_smoothing)
         metric.update(logits, y)
         self.log(f"{stage}_loss", loss, on_step=False, on_epoch=True, batch_size=len(y))
         self.log(f"{stage}_accuracy", metric, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(y))

@@ -1,0 +1,31 @@
+import pathlib
+
+import numpy as np
+import pytest
+import torch
+
+import pdoconv as pdo
+
+ORACLES = pathlib.Path(__file__).parent / "oracles"
+GROUPS = {name: pdo.group(name) for name in ("C4", "C8", "C12", "D4", "D8")}
+
+
+@pytest.fixture
+def oracle():
+    def load(name):
+        with np.load(ORACLES / f"{name}.npz") as file:
+            return {key: file[key] for key in file.files}
+
+    return load
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seed():
+    torch.manual_seed(0)
+
+
+def relative(a, b):
+    """Largest difference, relative to the largest entry of the reference b."""
+    a, b = torch.as_tensor(a).detach(), torch.as_tensor(b).detach()
+    assert a.shape == b.shape
+    return float((a.double() - b.double()).abs().max() / b.double().abs().max())

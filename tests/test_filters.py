@@ -1,0 +1,109 @@
+import math
+import pickle
+
+import numpy as np
+import pytest
+
+import pdoconv as pdo
+from pdoconv import operators as ops
+from pdoconv.filters import PDOFilters, fingerprint, paper, pdo as family, pointwise
+from pdoconv.filters.pdo import template_matrix
+from pdoconv.groups import Group, MIRROR, rotation
+from pdoconv.stencils import finite_difference
+
+
+def single(matrix):
+    """A stand-in for a group: only the frames matter to a basis."""
+    group = object.__new__(Group)
+    object.__setattr__(group, "name", "frame")
+    object.__setattr__(group, "matrices", np.asarray(matrix)[None])
+    return group
+
+
+@pytest.mark.parametrize("angle", ["0", "22.5", "30", "45", "60", "90"])
+def test_transformed_stencils_equal_oracle(oracle, angle):
+    arrays = oracle("unit_beta_transformed_stencils")
+    turn = rotation(math.radians(float(angle)))
+    for matrix, key in ((turn, "rot"), (turn @ MIRROR, "refl")):
+        ours = family().basis(single(matrix), 5)[0]
+        assert np.abs(ours - arrays[f"{key}_{angle}"]).max() < 1e-12
+
+
+def test_worked_example(oracle):
+    arrays = oracle("worked_example_w1to9")
+    w = np.arange(1.0, 10.0)
+    beta = w @ np.linalg.inv(template_matrix(paper()))
+    assert np.abs(beta - [45, 6, -18, 15, 0, 15, -6, 2, 5]).max() < 1e-12
+    frames = {"K_22p5": rotation(math.pi / 8), "K_45": rotation(math.pi / 4), "K_60": rotation(math.pi / 3)}
+    frames |= {"K_67p5": rotation(3 * math.pi / 8), "K_refl0": MIRROR}
+    for key, matrix in frames.items():
+        ours = np.einsum("b,bxy->xy", w, paper(0.0).basis(single(matrix), 5)[0])
+        assert np.abs(ours - arrays[key]).max() < 1e-12
+
+
+def test_template_at_angle_zero_is_the_template():
+    basis = paper(0.0).basis(pdo.cyclic(1), 5)[0]
+    assert np.abs(basis[:, 1:4, 1:4].reshape(9, 9) - np.eye(9)).max() < 1e-12
+    assert np.abs(np.linalg.det(template_matrix(paper())) + 1) < 1e-12
+
+
+def test_the_two_parametrisations_span_the_same():
+    D4 = pdo.dihedral(4)
+    template, coefficients = paper().basis(D4, 5), paper(weights="operators").basis(D4, 5)
+    assert np.abs(np.einsum("tb,gtxy->gbxy", template_matrix(paper()).T, template) - coefficients).max() < 1e-12
+
+
+def test_offset_multiplies_on_the_right():
+    """Reflected frames turn by minus the offset: A R(phi)."""
+    D4, phi = pdo.dihedral(4), math.pi / 8
+    ours = family(frame_offset=phi).basis(D4, 5)
+    right = np.stack([family().basis(single(a @ rotation(phi)), 5)[0] for a in D4.matrices])
+    left = np.stack([family().basis(single(rotation(phi) @ a), 5)[0] for a in D4.matrices])
+    assert np.abs(ours - right).max() < 1e-12
+    assert np.abs(ours - left).max() > 0.1
+
+
+def test_fingerprint_names_the_basis():
+    C8 = pdo.cyclic(8)
+    assert fingerprint(paper(), C8, 5) == fingerprint(paper(), pdo.group("p8"), 5)
+    others = [fingerprint(paper(0.1), C8, 5), fingerprint(paper(), pdo.dihedral(8), 5), fingerprint(family(), C8, 5)]
+    assert len({fingerprint(paper(), C8, 5), *others}) == 4
+
+
+def test_golden_fingerprint():
+    """A checkpoint means the same on every machine: this value must never change."""
+    assert fingerprint(paper(), pdo.cyclic(8), 5) == "ad19fedc3182d910"
+
+
+def test_bad_input():
+    C8 = pdo.cyclic(8)
+    with pytest.raises(ValueError, match="kernel_size=5"):
+        paper().basis(C8, 3)
+    with pytest.raises(ValueError, match="odd"):
+        paper().basis(C8, 4)
+    with pytest.raises(ValueError, match="kernel_size 1"):
+        pointwise().basis(C8, 3)
+    with pytest.raises(ValueError, match="finite"):
+        paper(math.nan)
+    with pytest.raises(ValueError, match="one dimension"):
+        PDOFilters((ops.derivatives(2)[0], ops.derivatives(3)[0]), finite_difference())
+    with pytest.raises(ValueError, match="'operators' or 'template'"):
+        paper(weights="raw")
+    with pytest.raises(ValueError, match="as many operators as taps"):
+        template_matrix(family(ops.paper()[:5]))
+    with pytest.raises(ValueError, match="not independent"):
+        template_matrix(family((ops.paper()[0],) * 9))
+    with pytest.raises(ValueError, match="2 dimensions"):
+        family(ops.derivatives(3)).basis(C8, 5)
+
+
+def test_small_kernels_where_the_operators_fit():
+    u, v = ops.derivatives(2)
+    assert family((u, v, u**2 + v**2)).basis(pdo.cyclic(8), 3).shape == (8, 3, 3, 3)
+
+
+def test_values():
+    assert pickle.loads(pickle.dumps(paper())) == paper()
+    assert isinstance(paper(), pdo.filters.Filters)
+    with pytest.raises(ValueError, match="read-only"):
+        paper().basis(pdo.cyclic(8), 5)[0, 0, 0, 0] = 1
