@@ -237,7 +237,7 @@ def test_bad_inputs():
         layer(torch.zeros(16, 9, 9))
     with pytest.raises(ValueError, match=r"expected torch.float32 as the weights have, received torch.float64"):
         layer(torch.zeros(1, 16, 9, 9, dtype=torch.float64))
-    with pytest.raises(ValueError, match="received torch.uint8"):
+    with pytest.raises(ValueError, match=r"received torch.uint8"):
         layer(torch.zeros(1, 16, 9, 9, dtype=torch.uint8))
 
 

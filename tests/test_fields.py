@@ -16,7 +16,7 @@ def test_sums_and_printing():
     assert (t.channels, t.fields, t.kind) == (33, 5, "mixed")
     assert str(t) == "C8: 1 trivial + 4 regular"
     assert C8.regular(2) + C8.regular(3) == C8.regular(5)
-    with pytest.raises(ValueError, match="mixed|all regular"):
+    with pytest.raises(ValueError, match=r"mixed|all regular"):
         _ = t.field_size
     with pytest.raises(ValueError, match="use one group"):
         C8.trivial(1) + pdo.cyclic(4).trivial(1)

@@ -6,9 +6,10 @@ import pytest
 
 import pdoconv as pdo
 from pdoconv import operators as ops
-from pdoconv.filters import PDOFilters, fingerprint, paper, pdo as family, pointwise
+from pdoconv.filters import PDOFilters, fingerprint, paper, pointwise
+from pdoconv.filters import pdo as family
 from pdoconv.filters.pdo import template_matrix
-from pdoconv.groups import Group, MIRROR, rotation
+from pdoconv.groups import MIRROR, Group, rotation
 from pdoconv.stencils import finite_difference
 
 

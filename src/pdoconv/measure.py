@@ -32,10 +32,10 @@ def equivariance_error(
     out_type: FieldType | None = None,
     seed: int = 0,
 ) -> float:
-    r"""Return how far a module is from equivariance: $\lVert M(Ax) - A\,M(x) \rVert / \lVert M(x) \rVert$, in eval mode.
+    r"""Return the error $\lVert M(Ax) - A\,M(x) \rVert / \lVert M(x) \rVert$ of a module M, in eval mode.
 
-    $A = R(\mathrm{rotation})\, m^{\mathrm{reflection}}$. For lattice symmetries `x` is white noise and whole outputs are
-    compared. For other angles `x` is a sum of eight plane waves with frequencies up to `frequency` under a Gaussian
+    $A = R(\mathrm{rotation})\, m^{\mathrm{reflection}}$. For lattice symmetries `x` is white noise, and whole outputs
+    are compared. For other angles `x` is a sum of eight plane waves with frequencies up to `frequency` under a Gaussian
     window of width size / 7, and the central pixel of the outputs is compared; outputs with an even side have none, so
     there the means over space are compared. Outputs `(batch, features)` are taken as invariant unless `out_type` says
     otherwise.

@@ -150,7 +150,7 @@ def _read_kept(kept: Path) -> Images | None:
     if not kept.exists():
         return None
     try:
-        with np.load(kept) as file:
+        with kept.open("rb") as raw, np.load(raw) as file:
             images: Images = file["images"]
         found = _split(images, np.zeros(len(images), np.uint8)).fingerprint
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):

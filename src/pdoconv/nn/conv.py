@@ -115,6 +115,8 @@ class GroupConv2d(nn.Module):
 
     def kernel(self) -> Tensor:
         """Return the dense weight `(out_channels, in_channels, k, k)` that `conv2d` gets, differentiable."""
+        if self.basis.device != self.weight.device:  # weights were assigned to a module built on the meta device
+            self._set_constants()
         with _no_autocast(self.weight.device.type):
             w = self.weight.to(self.basis.dtype)
             n, taps = self.in_type.group.order, self.basis.shape[2:]
@@ -176,6 +178,7 @@ class GroupConv2d(nn.Module):
 
     def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]  # torch's own signature is untyped
         """Follow `.to()`, `.double()`, `.to_empty()` and their like with fresh constants."""
+        self.basis = self.relative = None  # type: ignore[assignment]  # so that nothing is converted only to be replaced
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._set_constants()
         return self

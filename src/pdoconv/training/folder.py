@@ -18,6 +18,7 @@ from torch import nn
 from pdoconv.filters import fingerprint
 from pdoconv.nn import GroupConv2d
 from pdoconv.recipes import MnistRotSmall, recipe
+from pdoconv.training.provenance import provenance
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class RunFolder:
             raise FileExistsError(f"{self.path} holds an unfinished run: add --resume, or choose another with --run.")
         else:
             self.path.mkdir(parents=True, exist_ok=True)
-            write_json(self.config, {"recipe": name, "settings": asdict(settings)})
+            write_json(self.config, {"recipe": name, "settings": asdict(settings), "started": provenance()})
 
     def read_config(self) -> tuple[str, MnistRotSmall]:
         """Return the recipe's name and settings.

@@ -1,5 +1,6 @@
 """Train a recipe in a run's folder, then measure it once on the test set."""
 
+import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +16,6 @@ from pdoconv.recipes import MnistRotSmall
 from pdoconv.training.classifier import Classifier
 from pdoconv.training.folder import RunFolder, write_json
 from pdoconv.training.images import ImageData
-from pdoconv.training.provenance import provenance
 
 
 def train(
@@ -104,7 +104,7 @@ def train(
         **evaluate(folder, images, "valid", accelerator),
         **evaluate(folder, images, "test", accelerator),
         "train_seconds": round(timer.time_elapsed("train"), 1),
-        **provenance(),
+        **json.loads(folder.config.read_text())["started"],
     }
     write_json(folder.result, content)
     if result is not None:

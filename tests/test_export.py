@@ -1,0 +1,110 @@
+import pytest
+import torch
+from conftest import relative
+from torch import nn
+
+import pdoconv as pdo
+from pdoconv.export import to_onnx
+
+C8 = pdo.cyclic(8)
+
+
+def warmed(net, *shape):
+    """Give BatchNorm statistics that matter."""
+    net.train()
+    for part in net.modules():
+        if isinstance(part, pdo.BatchNorm2d):
+            nn.init.uniform_(part.weight, 0.5, 1.5)
+            nn.init.normal_(part.bias)
+    for _ in range(3):
+        net(torch.randn(4, *shape) * 2 + 1)
+    return net.eval()
+
+
+def modules_of(net):
+    return {type(m) for m in net.modules()}
+
+
+def test_small_net_becomes_ordinary():
+    net = warmed(pdo.models.mnist_small(), 1, 28, 28)
+    plain = pdo.export(net)
+    x = torch.randn(3, 1, 28, 28)
+    assert relative(plain(x), net(x)) < 1e-5
+    assert modules_of(plain) == {nn.Sequential, nn.Conv2d, nn.ReLU, nn.MaxPool2d, nn.Flatten}
+    assert not any(p.requires_grad for p in plain.parameters())
+    assert any(p.requires_grad for p in net.parameters())
+
+
+class Residual(nn.Module):
+    """Pre-activation: only the inner norm follows a convolution that nothing else reads."""
+
+    def __init__(self):
+        super().__init__()
+        field = C8.regular(2)
+        self.lift = pdo.PDOConv2d(C8.trivial(3), field, padding=2)
+        self.norms = nn.ModuleList(pdo.BatchNorm2d(field) for _ in range(2))
+        self.convs = nn.ModuleList(pdo.PDOConv2d(field, field, padding=2) for _ in range(2))
+        self.tail = pdo.Sequential(
+            pdo.FieldDropout(field), pdo.BlurPool2d(field), pdo.AvgPool2d(field, 3, stride=2), pdo.GroupPool(field)
+        )
+
+    def forward(self, x):
+        x = self.lift(x)
+        y = self.convs[0](self.norms[0](x).relu())
+        return self.tail(x + self.convs[1](self.norms[1](y).relu()))
+
+
+@pytest.mark.parametrize("reduction", ["max", "mean"])
+def test_residual_net(reduction):
+    net = Residual()
+    net.tail[-1].reduction = reduction
+    warmed(net, 3, 13, 13)
+    plain = pdo.export(net)
+    x = torch.randn(2, 3, 13, 13)
+    assert relative(plain(x), net(x)) < 1e-5
+    assert not any(type(m).__module__.startswith("pdoconv") for m in plain.modules())
+    assert isinstance(plain.norms[0], nn.BatchNorm2d)  # its input is read by the shortcut too
+    assert isinstance(plain.norms[1], nn.Identity)
+
+
+def test_untraceable_net_keeps_its_norm():
+    class Depends(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = pdo.Sequential(pdo.PDOConv2d(C8.trivial(1), C8.regular(1)), pdo.BatchNorm2d(C8.regular(1)))
+
+        def forward(self, x):
+            return self.body(x) if x.sum() > 0 else self.body(-x)
+
+    net = warmed(Depends(), 1, 9, 9)
+    with pytest.warns(UserWarning, match="cannot be traced, BatchNorm is not folded"):
+        plain = pdo.export(net)
+    x = torch.rand(1, 1, 9, 9)
+    assert relative(plain(x), net(x)) < 1e-5
+
+
+@pytest.mark.parametrize("mode", ["zeros", "reflect", "replicate", "circular"])
+def test_geometry_is_kept(mode):
+    layer = pdo.PDOConv2d(C8.trivial(1), C8.regular(2), stride=2, padding=2, dilation=2, padding_mode=mode)
+    x = torch.randn(1, 1, 15, 15)
+    assert relative(pdo.export(layer)(x), layer(x)) < 1e-6
+
+
+def test_norm_without_statistics():
+    with pytest.raises(ValueError, match="track_running_stats=True"):
+        pdo.export(pdo.BatchNorm2d(C8.regular(1), track_running_stats=False))
+
+
+@pytest.mark.filterwarnings("default")
+def test_onnx_file(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    net = warmed(pdo.models.mnist_small(), 1, 28, 28)
+    path = tmp_path / "net.onnx"
+    to_onnx(net, path, (1, 1, 28, 28))
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for batch in (1, 5):  # any batch size
+        x = torch.randn(batch, 1, 28, 28)
+        assert relative(session.run(None, {"x": x.numpy()})[0], net(x)) < 1e-4
+    assert [p.name for p in tmp_path.iterdir()] == ["net.onnx"]
+    with pytest.raises(FileNotFoundError, match="make it first"):
+        to_onnx(net, tmp_path / "no" / "net.onnx", (1, 1, 28, 28))
