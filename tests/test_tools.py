@@ -159,10 +159,10 @@ def test_functional_call_and_grad(net, x, training):
     parameters = dict(net.named_parameters())
     buffers = {name: buffer.clone() for name, buffer in net.named_buffers()}
 
-    def loss(parameters):
+    def loss(parameters, buffers):
         return torch.func.functional_call(net, (parameters, buffers), (x,)).square().sum()
 
-    gradients = torch.func.grad(loss)(parameters)
+    gradients = torch.func.grad(loss)(parameters, buffers)
     assert all(g.isfinite().all() and g.abs().max() > 0 for g in gradients.values())
 
 

@@ -44,7 +44,7 @@ def train(
     batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
     lr: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
     train_on: Annotated[str | None, typer.Option(help="'train' (10,000, with validation) or 'all' (12,000).")] = None,
-    precision: Annotated[str | None, typer.Option(help="'32-true' or 'bf16-mixed'.")] = None,
+    precision: Annotated[str | None, typer.Option(help="'32-true' or 'bf16-mixed'; default what is fast here.")] = None,
     devices: Annotated[str, typer.Option(help="Number of devices, or 'auto'.")] = "auto",
     accelerator: Annotated[str, typer.Option(help="'auto', 'cpu', 'gpu', ...")] = "auto",
     stop_after: Annotated[int | None, typer.Option(help="Stop after so many epochs in all; resume later.")] = None,
@@ -53,6 +53,7 @@ def train(
     """Train a recipe, then measure it once on the test set."""
     from pdoconv.recipes import recipe as find
     from pdoconv.training.folder import RunFolder
+    from pdoconv.training.provenance import default_precision
     from pdoconv.training.run import train as run_training
 
     kind = find(recipe)
@@ -64,6 +65,8 @@ def train(
         "train_on": train_on,
         "precision": precision,
     }
+    if precision is None and not resume:
+        options["precision"] = default_precision()
     given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     settings = kind(**given)
     folder = run or Path("runs") / f"{recipe}-seed{settings.seed}"

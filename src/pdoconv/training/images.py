@@ -5,7 +5,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from pdoconv.data import Split
 
@@ -20,7 +20,7 @@ class ImageData(LightningDataModule):
         valid: Validation split, or `None` where none is kept apart.
         test: Test split, or `None`.
         batch_size: Images a training step; a last smaller batch is dropped.
-        seed: Of the shuffling; epoch e draws from the stream (seed, e), so that a resumed run repeats.
+        seed: Of the shuffling; the order depends on seed and epoch alone, so that a resumed run repeats.
 
     Raises:
         ValueError: If images or labels are not finite, not of matching length, or fewer than a batch.
@@ -57,10 +57,10 @@ class ImageData(LightningDataModule):
         return x.div_(self.std or 1.0)[:, None]
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
-        """Return the shuffled batches of the current epoch (the trainer asks again each epoch)."""
-        epoch = self.trainer.current_epoch if self.trainer else 0
-        stream = torch.Generator().manual_seed(self.seed * 100_003 + epoch)
-        return DataLoader(self._sets["train"], self.batch_size, shuffle=True, drop_last=True, generator=stream)
+        """Return the training batches, this device's share of them; the trainer tells the sampler the epoch."""
+        replicas, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        order = DistributedSampler(self._sets["train"], replicas, rank, shuffle=True, seed=self.seed, drop_last=True)
+        return DataLoader(self._sets["train"], self.batch_size, sampler=order, drop_last=True)
 
     def val_dataloader(self) -> list[DataLoader[tuple[Tensor, ...]]]:
         """Return the validation batches, in order."""

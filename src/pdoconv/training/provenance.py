@@ -32,13 +32,26 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
+def default_precision() -> str:
+    """Return `"bf16-mixed"` where the GPU or the processor computes in bfloat16, else `"32-true"`."""
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    flags = (_cpuinfo("flags") or "").split()
+    return "bf16-mixed" if {"avx512_bf16", "amx_bf16"} & set(flags) else "32-true"
+
+
+def _cpuinfo(key: str) -> str | None:
+    """Return the first value of a key in Linux's table of processors."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+        return None
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(key)), None)
+
+
+def _processor() -> str:
+    name = _cpuinfo("model name") or platform.processor() or platform.machine()
+    return f"{name}, {os.cpu_count()} cores"
 
 
 def _commit() -> str | None:

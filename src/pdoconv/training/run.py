@@ -80,7 +80,6 @@ def train(
         logger=CSVLogger(run, "logs"),
         log_every_n_steps=50,
         num_sanity_val_steps=0,
-        reload_dataloaders_every_n_epochs=1,
     )
     trainer.fit(model, images, ckpt_path=checkpoint)
     learning_curve(sorted(run.glob("logs/*/metrics.csv")), run / "learning_curve.png")
@@ -118,8 +117,11 @@ def evaluate(folder: RunFolder, images: ImageData, split: str, accelerator: str 
     if not loader:
         return {}
     net, _, _ = folder.load_model()
-    model = Classifier(net, classes=10, lr=1.0)
-    trainer = Trainer(accelerator=accelerator, devices=1, logger=False, enable_model_summary=False)
+    _, settings = folder.read_config()
+    model = Classifier(net, classes=settings.classes, lr=settings.lr)
+    trainer = Trainer(
+        accelerator=accelerator, devices=1, logger=False, enable_checkpointing=False, enable_model_summary=False
+    )
     measured = trainer.test(model, loader, verbose=False)[0]
     count = sum(len(batch[1]) for batch in loader[0])
     error = 100 * (1 - measured["test_accuracy"])

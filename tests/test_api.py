@@ -1,0 +1,59 @@
+"""The public face: names, import cost, the README."""
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+import pdoconv as pdo
+
+ROOT = Path(__file__).parents[1]
+NAMES = (
+    "AvgPool2d BatchNorm2d BlurPool2d FieldDropout FieldType Group GroupConv2d GroupPool MaxPool2d PDOConv2d "
+    "Sequential cyclic data dihedral equivariance_curve equivariance_error export filters group models nn operators "
+    "stencils"
+)
+
+
+def test_public_names():
+    """A name that goes or comes is a change for users: it belongs in the changelog."""
+    modules = {"fields", "grid", "groups", "measure", "plot", "progress", "recipes", "training", "cli"}
+    public = {name for name in vars(pdo) if not name.startswith("_")} - modules
+    assert sorted(public) == sorted(NAMES.split())
+    assert pdo.nn.PDOConv2d is pdo.PDOConv2d
+
+
+def test_import_needs_torch_and_numpy_alone():
+    code = (
+        "import sys, torch, time; t = time.perf_counter(); import pdoconv; t = time.perf_counter() - t;"
+        "heavy = {'lightning', 'matplotlib', 'typer', 'onnx', 'onnxruntime', 'safetensors', 'rich', 'scipy'};"
+        "print(sorted(heavy & set(sys.modules)), t)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.startswith("[]")
+    assert float(shown.split()[-1]) < 2
+
+
+def test_version_is_stated_once():
+    assert f'version = "{pdo.__version__}"' in (ROOT / "pyproject.toml").read_text()
+    assert f"## [{pdo.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_readme_example_runs():
+    """Ten lines in the README, as they stand there."""
+    block = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    scope = {}
+    start = time.perf_counter()
+    exec(block, scope)
+    x = torch.randn(2, 3, 33, 33)
+    assert scope["net"](x).shape == (2, 10)
+    assert torch.allclose(scope["plain"](x), scope["net"](x), atol=1e-5)
+    assert time.perf_counter() - start < 60
+
+
+def test_files_stay_short():
+    long = {p.name: n for p in (ROOT / "src").rglob("*.py") if (n := len(p.read_text().splitlines())) > 300}
+    assert not long
