@@ -62,9 +62,8 @@ def main() -> None:
     parser.add_argument("--result", type=Path, default=Path("results/bench-layer.json"))
     options = parser.parse_args()
     rows = []
-    print(
-        f"{'group':6}{'fields':>7} {'layout':18}{'step':>7}{'quartiles':>16}{'eval':>8}{'quartiles':>16}{'build ms':>10}"
-    )
+    head = f"{'group':6}{'fields':>7} {'layout':18}{'step':>8}{'quartiles':>13}{'eval':>8}{'quartiles':>13}"
+    print(f"{head}{'build ms':>10}")
     for name, fields in CASES[: 1 if options.quick else None]:
         for layout in (torch.contiguous_format, torch.channels_last):
             row = measure(name, fields, options.rounds, layout)

@@ -59,8 +59,12 @@ class ImageData(LightningDataModule):
     def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         """Return the training batches, this device's share of them; the trainer tells the sampler the epoch."""
         replicas, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
-        order = DistributedSampler(self._sets["train"], replicas, rank, shuffle=True, seed=self.seed, drop_last=True)
-        return DataLoader(self._sets["train"], self.batch_size, sampler=order, drop_last=True)
+        images = self._sets["train"]
+        order: DistributedSampler[tuple[Tensor, ...]] = DistributedSampler(
+            images, replicas, rank, shuffle=True, seed=self.seed, drop_last=True
+        )
+        own = torch.Generator()  # so that loading draws nothing from the stream that dropout uses
+        return DataLoader(images, self.batch_size, sampler=order, drop_last=True, generator=own)
 
     def val_dataloader(self) -> list[DataLoader[tuple[Tensor, ...]]]:
         """Return the validation batches, in order."""
