@@ -20,7 +20,7 @@ class MnistRotSmall:
     """`"train"`: 10,000 images, validation on 2,000; `"all"`: all 12,000 with everything fixed beforehand."""
     batch_size: int = 64
     lr: float = 1e-2
-    weight_decay: float = 0.5
+    weight_decay: float = 0.1
     warmup: float = 0.3
     dropout: float = 0.2
     label_smoothing: float = 0.1
