@@ -236,7 +236,7 @@ import pathlib, sys
 sys.path.insert(0, sys.argv[2])
 from test_training import NAME, few_images, mnist_rot_small, MnistRotSmall, train
 mnist_rot_small.mnist_rot = few_images
-settings = MnistRotSmall(epochs=40, batch_size=16, precision="32-true")
+settings = MnistRotSmall(epochs=12, batch_size=16, precision="32-true")
 train(NAME, settings, pathlib.Path(sys.argv[1]), resume="--resume" in sys.argv)
 """
 
@@ -251,7 +251,7 @@ def test_killed_run_resumes(tmp_path):
 
     process = start(tmp_path / "killed")
     deadline = time.monotonic() + 120
-    while len(list((tmp_path / "killed" / "checkpoints").glob("*03.ckpt"))) == 0 and time.monotonic() < deadline:
+    while len(list((tmp_path / "killed" / "checkpoints").glob("*02.ckpt"))) == 0 and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -260,3 +260,17 @@ def test_killed_run_resumes(tmp_path):
     assert start(tmp_path / "whole").wait() == 0
     whole, killed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
     assert all(torch.equal(whole[key], killed[key]) for key in whole)
+
+
+TWO = KILLED.replace("epochs=12", "epochs=2").replace('resume="--resume" in sys.argv', 'devices=2, accelerator="cpu"')
+
+
+@pytest.mark.slow
+def test_two_processes(tmp_path):
+    """One run over two processes: one folder, one result, each image seen once an epoch."""
+    here = str(Path(__file__).parent)
+    script = tmp_path / "two.py"  # each process starts it again
+    script.write_text(TWO)
+    subprocess.run([sys.executable, str(script), str(tmp_path / "run"), here], check=True, timeout=300)
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (result["devices"], result["test_images"]) == (2, 30)

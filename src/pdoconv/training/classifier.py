@@ -86,6 +86,6 @@ class Classifier(LightningModule):
         logits = self(x).float()
         loss = F.cross_entropy(logits, y, label_smoothing=label_smoothing)
         metric.update(logits, y)
-        self.log(f"{stage}_loss", loss, on_step=False, on_epoch=True, batch_size=len(y))
+        self.log(f"{stage}_loss", loss, on_step=False, on_epoch=True, batch_size=len(y), sync_dist=True)
         self.log(f"{stage}_accuracy", metric, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(y))
         return loss

@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, Timer
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from pdoconv.plot import learning_curve
 from pdoconv.recipes import MnistRotSmall
@@ -52,7 +53,8 @@ def train(
         raise FileExistsError(f"{result} exists already: results are not overwritten, choose another name.")
     folder = RunFolder(run)
     data = settings.data()
-    folder.start(name, settings, resume)
+    if getattr(rank_zero_only, "rank", 0) == 0:  # Lightning starts one process a device, each comes through here
+        folder.start(name, settings, resume)
     checkpoint = folder.newest_checkpoint() if resume else None
     torch.manual_seed(settings.seed)
     net = settings.network()
@@ -82,13 +84,15 @@ def train(
         num_sanity_val_steps=0,
     )
     trainer.fit(model, images, ckpt_path=checkpoint)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()  # the rest is the first process's own
+    if not trainer.is_global_zero:
+        return None
     learning_curve(sorted(run.glob("logs/*/metrics.csv")), run / "learning_curve.png")
     if trainer.interrupted or trainer.current_epoch < settings.epochs:
         print(
             f"Stopped after {trainer.current_epoch} of {settings.epochs} epochs. Go on: add --resume.", file=sys.stderr
         )
-        return None
-    if not trainer.is_global_zero:
         return None
     folder.save_model(net, name, settings, images.mean, images.std)
     content = {
@@ -100,6 +104,7 @@ def train(
         "selection": "last weights; settings fixed beforehand on the 10,000 / 2,000 split; test set read once",
         "parameters": sum(p.numel() for p in net.parameters()),
         "train_images": len(training.images),
+        "devices": trainer.world_size,
         **evaluate(folder, images, "valid", accelerator),
         **evaluate(folder, images, "test", accelerator),
         "train_seconds": round(timer.time_elapsed("train"), 1),
