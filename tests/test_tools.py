@@ -53,6 +53,12 @@ def test_torch_export(net, x, training):
     expected = copy.deepcopy(net)(x)
     program = torch.export.export(net, (x,), dynamic_shapes=({0: torch.export.Dim("batch", min=2)},))
     assert relative(program.module()(x), expected) < 1e-4
+    if not training:
+        with torch.no_grad():
+            net(x)  # a kernel is kept
+            program = torch.export.export(net, (x,))
+            assert relative(program.module()(x), expected) < 1e-4
+            assert torch.compile(net, fullgraph=True, backend="eager")(x).shape == expected.shape
 
 
 def test_onnx_of_the_net_itself(net, x, tmp_path):
@@ -151,6 +157,7 @@ def test_meta_device(net, x):
     assert relative(empty.eval()(x), net.eval()(x)) < 1e-6
     empty.to("cpu")
     assert relative(empty(x), net(x)) < 1e-6
+    assert pdo.models.mnist_small().to("meta")(x.to("meta")).shape == (4, 10)
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -173,8 +180,12 @@ def test_vmap_over_models():
     x = torch.randn(1, 1, 7, 7)
     base = layers[0]
     y = torch.func.vmap(lambda p, b: torch.func.functional_call(base, (p, b), (x,)))(parameters, buffers)
-    for out, layer in zip(y, layers, strict=True):
+    base.eval()
+    with torch.no_grad():
+        z = torch.func.vmap(lambda p, b: torch.func.functional_call(base, (p, b), (x,)))(parameters, buffers)
+    for out, inferred, layer in zip(y, z, layers, strict=True):
         assert relative(out, layer(x)) < 1e-5
+        assert relative(inferred, layer(x)) < 1e-5
 
 
 def test_safetensors_and_state_dict(net, x):

@@ -10,10 +10,11 @@ With $F_b^{(g)}$ the basis filter b moved by g, the dense kernel is
 and the layer is `torch.nn.functional.conv2d` with that kernel.
 """
 
-import contextlib
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -117,7 +118,7 @@ class GroupConv2d(nn.Module):
         """Return the dense weight `(out_channels, in_channels, k, k)` that `conv2d` gets, differentiable."""
         if self.basis.device != self.weight.device:  # weights were assigned to a module built on the meta device
             self._set_constants()
-        with _no_autocast(self.weight.device.type):
+        with torch.autocast(self.weight.device.type, enabled=False) if _autocast(self.weight) else nullcontext():
             w = self.weight.to(self.basis.dtype)
             n, taps = self.in_type.group.order, self.basis.shape[2:]
             if self.weight.shape[2] > 1:  # w[o, i, r, b] F[g, b] -> [o, i, r, g], then pick r = g^-1 h
@@ -138,7 +139,7 @@ class GroupConv2d(nn.Module):
             ValueError: If `x` has the wrong shape or dtype.
         """
         self.in_type.check(x, type(self).__name__)
-        if x.dtype != self.weight.dtype and not torch.is_autocast_enabled(x.device.type):
+        if x.dtype != self.weight.dtype and not _autocast(x):
             raise ValueError(
                 f"{type(self).__name__}: expected {self.weight.dtype} as the weights have, received {x.dtype}: "
                 f"convert the input with x.to({self.weight.dtype}) or the layer with layer.to({x.dtype})."
@@ -154,12 +155,9 @@ class GroupConv2d(nn.Module):
 
     def _kernel_or_cached(self) -> Tensor:
         """In inference keep the kernel for as long as the weights hold the same numbers, however they are changed."""
-        if (
-            self.training
-            or torch.is_grad_enabled()
-            or self.weight.device.type != "cpu"
-            or torch.compiler.is_compiling()
-        ):
+        learning = self.training or torch.is_grad_enabled()
+        traced = torch.compiler.is_compiling() or not isinstance(self.weight, nn.Parameter)  # functional_call, vmap
+        if learning or traced or self.weight.device.type != "cpu":
             return self.kernel()
         cached = self._cache
         if cached is None or cached[0].dtype != self.weight.dtype or not torch.equal(cached[0], self.weight):
@@ -171,7 +169,7 @@ class GroupConv2d(nn.Module):
         group, weight = self.in_type.group, self.weight
         dtype = torch.promote_types(weight.dtype, torch.float32)
         basis = torch.tensor(self.filters.basis(group, self.kernel_size), dtype=dtype, device="cpu")
-        pairs = group.relative * group.order + torch.arange(group.order, device="cpu").numpy()[:, None]
+        pairs = group.relative * group.order + np.arange(group.order)[:, None]  # (r, g) for each (g, h)
         self.basis = basis.to(weight.device)
         self.relative = torch.tensor(pairs.ravel(), device="cpu").to(weight.device)
         self._cache = None
@@ -243,8 +241,6 @@ def _padding(name: str, padding: int | str, kernel_size: int, stride: int, dilat
     return padding
 
 
-def _no_autocast(device_type: str) -> contextlib.AbstractContextManager[object]:
-    """Expand filters in the weights' own precision also under autocast."""
-    if torch.is_autocast_enabled(device_type):
-        return torch.autocast(device_type, enabled=False)
-    return contextlib.nullcontext()
+def _autocast(x: Tensor) -> bool:
+    """Tell whether autocast is on for a tensor's device; filters are expanded in the weights' own precision."""
+    return x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
