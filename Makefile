@@ -18,7 +18,7 @@ $(VENV)/ready: pyproject.toml
 # Train the authors' small network on the 12,000 digits of MNIST-rot for a few epochs, test it, draw two pictures.
 demo: $(VENV)/ready
 	rm -rf $(DEMO)
-	$(BIN)/pdoconv train mnist-rot-small --train-on all --epochs 6 --weight-decay 0.05 --label-smoothing 0 --dropout 0.1 --run $(DEMO)
+	$(BIN)/pdoconv train mnist-rot-small --train-on all --epochs 7 --weight-decay 0.05 --label-smoothing 0 --dropout 0.1 --run $(DEMO)
 	$(BIN)/pdoconv equivariance $(DEMO)
 
 test: $(VENV)/ready lint

@@ -202,6 +202,9 @@ def test_command_line(finished, tmp_path):
     shown = run_cli("export", run, "--onnx", tmp_path / "net.onnx")
     assert shown.exit_code == 0, shown.output
     assert (tmp_path / "net.onnx").exists()
+    shown = run_cli("table", run / "result.json", run.parent / "copy.json")
+    error = content["test_error_percent"]
+    assert f"| 48 | 2 | 26,747 | {error:.2f} ± 0.00 | 2 |" in shown.output
     words = ["train", NAME, "--run", tmp_path / "run", "--epochs", 1, "--batch-size", 16, "--precision", "32-true"]
     shown = run_cli(*words, "--seed", 3, "--train-on", "all", "--devices", "1")
     assert shown.exit_code == 0, shown.output
@@ -216,6 +219,8 @@ def test_command_line(finished, tmp_path):
         (["train", "x"], "Unknown recipe"),
         (["train", NAME, "--epochs", "0"], "epochs >= 1"),
         (["train", NAME, "--run", "nowhere", "--resume"], "no config.json"),
+        (["table", "nowhere.json"], "No such file"),
+        (["table", __file__], "not the result of a run"),
         (["evaluate", "nowhere"], "not a run's folder"),
         (["equivariance", "nowhere"], "not a run's folder"),
         (["equivariance", "nowhere", "--step", "0"], "--step"),

@@ -1,4 +1,4 @@
-"""Command line: `pdoconv train | evaluate | equivariance | export`."""
+"""Command line: `pdoconv train | evaluate | equivariance | export | table`."""
 
 import json
 import sys
@@ -175,6 +175,15 @@ def export(run: Run, onnx: Annotated[Path, typer.Option(help="File to write.")] 
         f"ONNX model: {onnx}. Inputs: (batch, 1, {settings.image_size}, {settings.image_size}), "
         f"(pixel - {mean:.4f}) / {std:.4f}."
     )
+
+
+@app.command()
+@_plain_errors
+def table(results: Annotated[list[Path], typer.Argument(help="Result files of runs.")]) -> None:
+    """Print one table from result files: mean and standard deviation over seeds."""
+    from pdoconv.training.report import table as markdown
+
+    print(markdown(results))
 
 
 def main() -> None:
