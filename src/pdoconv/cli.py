@@ -140,11 +140,13 @@ def equivariance(
     features = net[: typed[-1] + 1]  # type: ignore[index]  # recipes return Sequentials
     group = features.out_type.group
     turns = [360 * k / group.order for k in range(group.order + 1)]
-    options = {"size": settings.image_size, "frequency": frequency}
+    options = {"size": settings.image_size, "frequency": frequency, "smooth": True}
     curves = {
         f"features, angles of {group}": equivariance_curve(features, turns, **options),
         "first layer": equivariance_curve(net[0], turns, **options),  # type: ignore[index]
-        "logits (invariance)": equivariance_curve(net, [step * k for k in range(int(360 / step) + 1)], **options),
+        "logits, any angle (invariance)": equivariance_curve(
+            net, [step * k for k in range(int(360 / step) + 1)], **options
+        ),
     }
     print("degrees  " + "  ".join(f"{name:>24}" for name in curves))
     for angle in turns:

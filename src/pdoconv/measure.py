@@ -28,6 +28,7 @@ def equivariance_error(
     size: int = 33,
     frequency: float = 0.4,
     samples: int = 16,
+    smooth: bool = False,
     in_type: FieldType | None = None,
     out_type: FieldType | None = None,
     seed: int = 0,
@@ -47,6 +48,7 @@ def equivariance_error(
         size: Side of the input; odd sides have a centre pixel.
         frequency: Highest frequency of the smooth input, radians per pixel.
         samples: Number of random inputs.
+        smooth: Use the smooth inputs for lattice symmetries too, as for a curve over all angles.
         in_type: Type of the input; default the first `in_type` found in the module.
         out_type: Type of the output; default the last `out_type` found in the module.
         seed: Of the random inputs.
@@ -66,7 +68,7 @@ def equivariance_error(
     lattice = is_lattice_symmetry(matrix)
     matrix = np.rint(matrix) if lattice else matrix
     like = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
-    if lattice:
+    if lattice and not smooth:
         stream = torch.Generator().manual_seed(seed)
         x = torch.randn(samples, in_type.channels, size, size, generator=stream, dtype=torch.float64)
         moved = move(x, matrix)

@@ -39,9 +39,10 @@ def learning_curve(logs: Sequence[Path], picture: Path) -> None:
     for axes, title in ((left, "cross-entropy"), (right, "error, %")):
         axes.set(xlabel="epoch", title=title, yscale="log")
         axes.grid(True, which="both", alpha=0.3)
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}")
         if axes.lines:
             axes.legend(frameon=False)
-    right.yaxis.set_major_formatter("{x:g}")
     figure.savefig(picture)
 
 

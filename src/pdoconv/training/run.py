@@ -1,6 +1,7 @@
 """Train a recipe in a run's folder, then measure it once on the test set."""
 
 import json
+import logging
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -49,6 +50,7 @@ def train(
         FileExistsError: If `run` or `result` would be overwritten.
         ValueError: If the settings do not fit those of the run to resume, or the loss is not finite.
     """
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it advertises other products
     if result is not None and result.exists():
         raise FileExistsError(f"{result} exists already: results are not overwritten, choose another name.")
     folder = RunFolder(run)
@@ -82,6 +84,8 @@ def train(
         logger=CSVLogger(run, "logs"),
         log_every_n_steps=50,
         num_sanity_val_steps=0,
+        limit_val_batches=0 if validation is None else None,
+        enable_model_summary=False,
     )
     trainer.fit(model, images, ckpt_path=checkpoint)
     if torch.distributed.is_initialized():
