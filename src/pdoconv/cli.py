@@ -29,6 +29,9 @@ def _plain_errors(command: Callable[..., None]) -> Callable[..., None]:
         except (ValueError, OSError) as error:
             print(f"pdoconv: {error}", file=sys.stderr)
             raise typer.Exit(1) from error
+        except ModuleNotFoundError as error:
+            print(f"pdoconv: this needs {error.name}: pip install 'pdoconv[train,export]'.", file=sys.stderr)
+            raise typer.Exit(1) from error
 
     return wrapped
 
