@@ -6,6 +6,7 @@ from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -40,7 +41,8 @@ def learning_curve(logs: Sequence[Path], picture: Path) -> None:
         axes.set(xlabel="epoch", title=title, yscale="log")
         axes.grid(True, which="both", alpha=0.3)
         axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("{x:g}")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
         if axes.lines:
             axes.legend(frameon=False)
     figure.savefig(picture)
