@@ -89,7 +89,7 @@ def test_numpy_kernels(oracle, name, key, offset):
     assert relative(wrong.kernel(), a[f"{name}_{key}_grp_K_oihw"]) > 0.1  # negative control: wrong shift direction
 
 
-@pytest.mark.parametrize("name", ["C6", "D4"])
+@pytest.mark.parametrize("name", ["C1", "D1", "C6", "D4"])
 @pytest.mark.parametrize(
     ("kind_in", "kind_out"), [("regular", "regular"), ("trivial", "regular"), ("regular", "trivial")]
 )
