@@ -62,6 +62,7 @@ def test_residual_net(reduction):
     plain = pdo.export(net)
     x = torch.randn(2, 3, 13, 13)
     assert relative(plain(x), net(x)) < 1e-5
+    assert relative(pdo.export(net.double())(x.double()), net(x.double())) < 1e-12
     assert not any(type(m).__module__.startswith("pdoconv") for m in plain.modules())
     assert isinstance(plain.norms[0], nn.BatchNorm2d)  # its input is read by the shortcut too
     assert isinstance(plain.norms[1], nn.Identity)

@@ -61,6 +61,7 @@ def equivariance_error(
         raise ValueError(
             f"Expected a finite rotation, size >= 1, samples >= 1; received {rotation}, {size}, {samples}."
         )
+    said = out_type is not None
     in_type, out_type = _types(module, in_type, out_type)
     matrix = rotation_matrix(math.radians(rotation % 360))
     if reflection:
@@ -79,12 +80,12 @@ def equivariance_error(
         plain, turned = (module(t.to(like)).double() for t in (x, moved))
     if not (torch.isfinite(plain).all() and torch.isfinite(turned).all()):
         raise ValueError("The module's output is not finite: check its weights and statistics.")
+    if (said or plain.dim() == 4) and plain.shape[1] != out_type.channels:
+        raise ValueError(f"Expected {out_type.channels} output channels for {out_type}, received {plain.shape[1]}.")
     if plain.dim() == 4:
-        if plain.shape[1] != out_type.channels:
-            raise ValueError(f"Expected {out_type.channels} output channels for {out_type}, received {plain.shape[1]}.")
         plain = plain[:, _permutation(out_type, matrix)]
         plain, turned = (move(plain, matrix), turned) if lattice else (_centre(plain), _centre(turned))
-    elif plain.dim() == 2 and plain.shape[1] == out_type.channels:
+    elif said:
         plain = plain[:, _permutation(out_type, matrix)]
     scale = float(plain.norm())
     return float((plain - turned).norm()) / scale if scale else float(turned.norm())
