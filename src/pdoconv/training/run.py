@@ -105,7 +105,7 @@ def train(
         "data": data.title,
         "data_sha256_16": data.fingerprint,
         "settings": asdict(settings),
-        "selection": "last weights; settings fixed beforehand on the 10,000 / 2,000 split; test set read once",
+        "selection": "last weights; settings fixed before the run; test set read once",
         "parameters": sum(p.numel() for p in net.parameters()),
         "train_images": len(training.images),
         "devices": trainer.world_size,
