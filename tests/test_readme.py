@@ -23,7 +23,7 @@ def test_training_results(readme):
     errors = [run["test_error_percent"] for run in runs]
     each = ", ".join(f"{e:.2f}" for e in errors)
     assert f"**{statistics.mean(errors):.2f}%**" in readme
-    assert f"({each})" in readme
+    assert f"({each}, standard deviation {statistics.stdev(errors):.2f})" in readme
     assert f"{runs[0]['parameters']:,}" in readme
     assert all(run["selection"].endswith("test set read once") for run in runs)
     demo = result("demo.json")
