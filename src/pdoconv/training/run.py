@@ -80,7 +80,7 @@ def train(
         devices=devices,
         precision=settings.precision,
         max_epochs=settings.epochs,
-        callbacks=[timer, keep, LearningRateMonitor("epoch"), _StopAfter(stop_after)],
+        callbacks=[timer, keep, LearningRateMonitor("epoch"), _StopAfter(stop_after), _EpochLines()],
         logger=CSVLogger(run, "logs"),
         log_every_n_steps=50,
         num_sanity_val_steps=0,
@@ -146,3 +146,13 @@ class _StopAfter(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.epochs is not None and trainer.current_epoch + 1 >= self.epochs:
             trainer.should_stop = True
+
+
+class _EpochLines(Callback):
+    """A line an epoch where there is no terminal to draw a progress bar on."""
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero and not sys.stderr.isatty():
+            numbers = [f"{name} {float(value):.4f}" for name, value in sorted(trainer.callback_metrics.items())]
+            line = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: {', '.join(numbers)}"
+            print(line, file=sys.stderr, flush=True)
