@@ -30,7 +30,7 @@ def test_regenerated_set_and_what_is_kept(tmp_path, capsys):
     whole = kept.read_bytes()
     kept.write_bytes(whole[: len(whole) // 2])  # an interrupted write
     assert mnist_rot(tmp_path).fingerprint == REGENERATED
-    assert "half-written or corrupt" in capsys.readouterr().out
+    assert "half-written or corrupt" in capsys.readouterr().err
     flipped = bytearray(whole)
     flipped[len(whole) // 2] ^= 1
     kept.write_bytes(bytes(flipped))

@@ -109,3 +109,30 @@ def test_onnx_file(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["net.onnx"]
     with pytest.raises(FileNotFoundError, match="make it first"):
         to_onnx(net, tmp_path / "no" / "net.onnx", (1, 1, 28, 28))
+
+
+class Skip(pdo.Sequential):
+    def forward(self, x):
+        return x + super().forward(x)
+
+
+class Indexed(nn.Module):
+    """Counts on the places of its layers, and calls one layer by two names."""
+
+    def __init__(self):
+        super().__init__()
+        field = C8.regular(1)
+        self.body = nn.Sequential(pdo.PDOConv2d(field, field, padding=2), pdo.BatchNorm2d(field), nn.ReLU(), nn.Tanh())
+        self.again = self.body[0]
+
+    def forward(self, x):
+        return self.again(self.body[3](self.body[2](self.body[1](self.body[0](x)))))
+
+
+@pytest.mark.parametrize("make", [lambda: Skip(pdo.PDOConv2d(C8.regular(1), C8.regular(1), padding=2)), Indexed])
+def test_own_forward_is_kept(make):
+    net = warmed(make(), 8, 9, 9)
+    plain = pdo.export(net)
+    x = torch.randn(2, 8, 9, 9)
+    assert relative(plain(x), net(x)) < 1e-5
+    assert not any(isinstance(m, pdo.GroupConv2d | pdo.BatchNorm2d) for m in plain.modules())

@@ -123,3 +123,14 @@ def test_grid_rule_is_when_samples_are_centred(kernel, stride, padding, dilation
         assert low <= side < high
         assert keeps_grid(low, kernel, stride, padding, dilation)
         assert keeps_grid(high, kernel, stride, padding, dilation)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_interpolation_in_low_precision(dtype):
+    field = pdo.cyclic(8).trivial(1)
+    x = torch.randn(1, 1, 224, 224).to(dtype)
+    y = field.transform(x, 1)
+    assert y.dtype == dtype
+    assert (y.float() - field.transform(x.float(), 1)).abs().max() < 0.02
+    with pytest.raises(ValueError, match="floating-point"):
+        field.transform(torch.zeros(1, 1, 9, 9, dtype=torch.uint8), 1)

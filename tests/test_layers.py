@@ -118,3 +118,15 @@ def test_authors_initialisation():
     variance = 2 / (9 * 64)
     assert abs(float(layer.weight.detach().var()) / variance - 1) < 0.05
     assert layer.weight.abs().max() < 2 * (1.3 * variance) ** 0.5 + 1e-6
+
+
+@pytest.mark.parametrize("name", ["C8", "D4", "D12"])
+def test_projection_keeps_the_scale(name):
+    """regular -> trivial sums over the group: its variance stays of order 1, not |G| and more."""
+    group = pdo.group(name)
+    lift = pdo.PDOConv2d(group.trivial(1), group.regular(16), padding=2, padding_mode="circular")
+    project = pdo.PDOConv2d(group.regular(16), group.trivial(64), padding=2, padding_mode="circular")
+    scalar = pdo.PDOConv2d(group.trivial(16), group.trivial(64), padding=2, padding_mode="circular")
+    with torch.no_grad():
+        assert 0.3 < float(project(lift(torch.randn(8, 1, 24, 24)).relu()).var()) < 7
+        assert 0.3 < float(scalar(torch.randn(8, 16, 24, 24)).var()) < 3

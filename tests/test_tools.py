@@ -215,3 +215,17 @@ def test_construction_is_quick():
         pdo.PDOConv2d(C8.regular(16), C8.regular(16))
         times.append(time.perf_counter() - start)
     assert min(times) < 0.02
+
+
+def test_constants_survive_a_failed_conversion_and_follow_assigned_weights():
+    layer = pdo.PDOConv2d(pdo.cyclic(8).trivial(1), pdo.cyclic(8).regular(1))
+    x = torch.randn(1, 1, 9, 9)
+    expected = layer(x)
+    with pytest.raises((RuntimeError, AssertionError)):
+        layer.to("no such device")
+    with pytest.raises(ZeroDivisionError):
+        layer._apply(lambda t: t / (1 // 0))
+    assert torch.equal(layer(x), expected)
+    double = pdo.PDOConv2d(pdo.cyclic(8).trivial(1), pdo.cyclic(8).regular(1), dtype=torch.float64)
+    layer.load_state_dict(double.state_dict(), assign=True)
+    assert torch.equal(layer.kernel(), double.kernel())

@@ -144,7 +144,16 @@ def test_loss_that_is_not_finite(tmp_path):
 
 
 def test_bad_settings():
-    for bad in ({"epochs": 0}, {"lr": 0.0}, {"dropout": 1.0}, {"train_on": "test"}, {"precision": "16"}, {"seed": -1}):
+    for bad in (
+        {"epochs": 0},
+        {"lr": 0.0},
+        {"dropout": 1.0},
+        {"train_on": "test"},
+        {"precision": "16"},
+        {"seed": -1},
+        {"lr": float("nan")},
+        {"label_smoothing": 2.0},
+    ):
         with pytest.raises(ValueError, match="Expected"):
             MnistRotSmall(**bad)
     with pytest.raises(ValueError, match="Unknown recipe 'x': expected one of mnist-rot-small"):
@@ -218,6 +227,9 @@ def test_command_line(finished, tmp_path):
     [
         (["train", "x"], "Unknown recipe"),
         (["train", NAME, "--epochs", "0"], "epochs >= 1"),
+        (["train", NAME, "--devices", "abc"], "devices must be"),
+        (["train", NAME, "--stop-after", "0"], "stop_after must be"),
+        (["train", NAME, "--batch-size", "20000"], "at least one batch"),
         (["train", NAME, "--run", "nowhere", "--resume"], "no config.json"),
         (["table", "nowhere.json"], "No such file"),
         (["table", __file__], "not the result of a run"),

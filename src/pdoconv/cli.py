@@ -146,7 +146,7 @@ def equivariance(
     options = {"size": settings.image_size, "frequency": frequency, "smooth": True}
     curves = {
         f"features, angles of {group}": equivariance_curve(features, turns, **options),
-        "first layer": equivariance_curve(net[0], turns, **options),  # type: ignore[index]
+        "first layer": equivariance_curve(net[0], turns, **options | {"size": settings.image_size | 1}),  # type: ignore[index]
         "logits, any angle (invariance)": equivariance_curve(
             net, [step * k for k in range(int(360 / step) + 1)], **options
         ),

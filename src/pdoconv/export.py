@@ -3,6 +3,7 @@
 import copy
 import operator
 import warnings
+from collections import OrderedDict
 from pathlib import Path
 from typing import cast
 
@@ -31,7 +32,7 @@ def export(net: nn.Module) -> nn.Module:
     >>> export(PDOConv2d(cyclic(4).trivial(1), cyclic(4).regular(2), padding=2))
     Conv2d(1, 8, kernel_size=(5, 5), stride=(1, 1), padding=(2, 2))
     """
-    plain = _replace(copy.deepcopy(net).eval())
+    plain = _replace(copy.deepcopy(net).eval(), {})
     for parameter in plain.parameters():
         parameter.requires_grad_(False)
     _fold_batch_norm(plain)
@@ -40,7 +41,7 @@ def export(net: nn.Module) -> nn.Module:
     return _without_identities(plain)
 
 
-def _replace(module: nn.Module) -> nn.Module:
+def _replace(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
     """Replace this package's layers by torch's, depth first."""
     if isinstance(module, GroupConv2d):
         return _plain_conv(module)
@@ -63,10 +64,13 @@ def _replace(module: nn.Module) -> nn.Module:
         return conv
     if isinstance(module, FieldDropout | nn.Dropout | nn.Dropout2d | nn.Dropout3d):
         return nn.Identity()
-    for name, child in list(module.named_children()):
-        setattr(module, name, _replace(child))
-    if isinstance(module, Sequential):
-        return nn.Sequential(*module).eval()
+    for name, child in list(module._modules.items()):  # also the second name of a layer that has two
+        if child is not None:
+            if child not in done:
+                done[child] = _replace(child, done)
+            setattr(module, name, done[child])
+    if type(module) is Sequential:
+        return nn.Sequential(OrderedDict(module._modules)).eval()
     return module
 
 
@@ -133,12 +137,11 @@ def _set(net: nn.Module, name: str, module: nn.Module) -> None:
 
 
 def _without_identities(net: nn.Module) -> nn.Module:
-    """Drop `nn.Identity` from plain Sequentials."""
-    for name, child in list(net.named_children()):
-        setattr(net, name, _without_identities(child))
-    if type(net) is nn.Sequential:
-        return nn.Sequential(*[m for m in net if not isinstance(m, nn.Identity)]).eval()
-    return net
+    """Drop `nn.Identity` from plain Sequentials; elsewhere a forward may count on the places."""
+    if type(net) is not nn.Sequential:
+        return net
+    kept = [_without_identities(m) for m in net if not isinstance(m, nn.Identity)]
+    return nn.Sequential(*kept).eval()
 
 
 def to_onnx(net: nn.Module, path: Path, shape: tuple[int, ...]) -> None:

@@ -60,13 +60,15 @@ def move(x: Tensor, matrix: Matrix, *, mode: str = "bilinear") -> Tensor:
 
 def _interpolate(x: Tensor, inverse: Matrix, mode: str) -> Tensor:
     """Sample `x` at $A^{-1} p$ by interpolation (torch's `grid_sample` speaks of half sides, y down)."""
-    dim = len(inverse)
+    if not x.is_floating_point():
+        raise ValueError(f"move: interpolation needs floating-point maps, received {x.dtype}: convert with x.float().")
+    dim, exact = len(inverse), torch.promote_types(x.dtype, torch.float32)  # positions need more than 8 bits
     signs = np.array([axis_of(i)[1] for i in range(dim)])
     half = np.array([x.shape[axis_of(i)[0]] / 2 for i in range(dim)])
     theta = (signs[:, None] * inverse * signs) * half / half[:, None]
-    affine = torch.as_tensor(np.column_stack([theta, np.zeros(dim)]), dtype=x.dtype, device=x.device)
+    affine = torch.as_tensor(np.column_stack([theta, np.zeros(dim)]), dtype=exact, device=x.device)
     grid = F.affine_grid(affine.expand(len(x), -1, -1), list(x.shape), align_corners=False)
-    return F.grid_sample(x, grid, mode=mode, padding_mode="zeros", align_corners=False)
+    return F.grid_sample(x.to(exact), grid, mode=mode, padding_mode="zeros", align_corners=False).to(x.dtype)
 
 
 def keeps_grid(side: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> bool:

@@ -80,6 +80,8 @@ class Operator:
 
     def __pow__(self, n: int) -> "Operator":
         """Apply n times."""
+        if n < 0:
+            raise ValueError(f"An operator can be applied 0 or more times, received {n}.")
         result = Operator({(0,) * self.dim: 1.0})
         for _ in range(n):
             result = result * self

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 def data_root(root: str | os.PathLike[str] | None = None) -> Path:
-    """Return the data folder: `root`, else `$PDOCONV_DATA`, else `./data`, else the `data` folder of a source checkout.
+    """Return the data folder: `root`, `$PDOCONV_DATA`, `./data` if it holds `mnist*`, or that of a source checkout.
 
     Raises:
         FileNotFoundError: If a folder that was named does not exist, or none can be found.
@@ -20,7 +20,7 @@ def data_root(root: str | os.PathLike[str] | None = None) -> Path:
         return Path(named)
     here = [Path("data"), Path(__file__).resolve().parents[3] / "data"]
     for folder in here:
-        if folder.is_dir():
+        if any(folder.glob("mnist*")):  # a project's own folder of that name is not meant
             return folder
     raise FileNotFoundError("No data folder found: pass root=..., or set PDOCONV_DATA to the folder with mnist.npz.")
 

@@ -7,6 +7,7 @@ a fixed seed; errors on this *regenerated* set are comparable among methods run 
 
 import io
 import os
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,10 +154,10 @@ def _read_kept(kept: Path) -> Images | None:
         with kept.open("rb") as raw, np.load(raw) as file:
             images: Images = file["images"]
         found = _split(images, np.zeros(len(images), np.uint8)).fingerprint
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except Exception:  # a damaged archive raises many kinds; whatever it is, the file is not used
         found = {}
     if any(found.get(name) != value for name, value in REGENERATED.items() if name.startswith("x")):
-        print(f"{kept} is half-written or corrupt: it is not used, and made anew.")
+        print(f"{kept} is half-written or corrupt: it is not used, and made anew.", file=sys.stderr)
         return None
     return images
 
@@ -170,7 +171,9 @@ def _keep(kept: Path, images: Images) -> None:
         partial.replace(kept)
     except OSError as error:  # a read-only or full folder costs only time
         partial.unlink(missing_ok=True)
-        print(f"MNIST-rot could not be kept in {kept.parent} ({error}); it will be made again next time.")
+        print(
+            f"MNIST-rot could not be kept in {kept.parent} ({error}); it will be made again next time.", file=sys.stderr
+        )
 
 
 def rotate(images: Images, angles: NDArray[np.float64]) -> Images:

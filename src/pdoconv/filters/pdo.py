@@ -106,7 +106,9 @@ def pdo(
         stencils: Numerical scheme; default `finite_difference()`.
         frame_offset: Constant angle of the frame, radians.
     """
-    return PDOFilters(tuple(operators or ops.paper()), stencils or finite_difference(), frame_offset)
+    return PDOFilters(
+        ops.paper() if operators is None else tuple(operators), stencils or finite_difference(), frame_offset
+    )
 
 
 def paper(frame_offset: float = math.pi / 8, *, weights: Literal["operators", "template"] = "template") -> PDOFilters:

@@ -110,13 +110,14 @@ class GroupConv2d(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw the weights anew and set the bias to zero."""
-        draw(self.weight, self.filters, self.in_type, self.kernel_size, self.init)
+        draw(self.weight, self.filters, (self.in_type, self.out_type), self.kernel_size, self.init)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
     def kernel(self) -> Tensor:
         """Return the dense weight `(out_channels, in_channels, k, k)` that `conv2d` gets, differentiable."""
-        if self.basis.device != self.weight.device:  # weights were assigned to a module built on the meta device
+        exact = torch.promote_types(self.weight.dtype, torch.float32)
+        if self.basis.device != self.weight.device or self.basis.dtype != exact:  # other weights were assigned
             self._set_constants()
         with torch.autocast(self.weight.device.type, enabled=False) if _autocast(self.weight) else nullcontext():
             w = self.weight.to(self.basis.dtype)
@@ -177,8 +178,10 @@ class GroupConv2d(nn.Module):
     def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]  # torch's own signature is untyped
         """Follow `.to()`, `.double()`, `.to_empty()` and their like with fresh constants."""
         self.basis = self.relative = None  # type: ignore[assignment]  # so that nothing is converted only to be replaced
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self._set_constants()
+        try:
+            super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        finally:  # also after a conversion that failed
+            self._set_constants()
         return self
 
     def __getstate__(self) -> dict[str, object]:

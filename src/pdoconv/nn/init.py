@@ -15,6 +15,9 @@ the
   \kappa(0))$, with c the
   mean autocorrelation of the basis filters and $\kappa$ the arc-cosine kernel (Cho & Saul, 2009). $\sigma^2$ is
   chosen so that the product of the ten factors $A_{l+1}(0) / A_l(0)$ from white noise is 1.
+
+Into trivial fields the channels of a regular field are taken as independent. They share their weights and are not, so
+projections come out somewhat larger (variance 1 to 6 from C4 to D12).
 """
 
 import math
@@ -34,23 +37,26 @@ DEPTH = 10
 _SIDE = 24  # of the periodic lattice on which covariances are followed
 
 
-def draw(weight: Tensor, filters: Filters, in_type: FieldType, size: int, scheme: str) -> None:
+def draw(weight: Tensor, filters: Filters, types: tuple[FieldType, FieldType], size: int, scheme: str) -> None:
     """Fill `weight` `(out_fields, in_fields, R, basis)` in place; `scheme` is `"unit"` or `"authors"`."""
-    fan_in = weight.shape[1] * weight.shape[2]
+    in_type, out_type = types
+    fan_in, shared = in_type.channels, weight.shape[1] * weight.shape[2]
     if scheme == "authors":
         std = math.sqrt(1.3 * 2 / (weight.shape[3] * in_type.channels))  # 1.3: what truncating at 2 std takes away
         torch.nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
         return
     basis = filters.basis(in_type.group, size)
     energy = np.sqrt((basis**2).reshape(*basis.shape[:2], -1).sum(2).mean(0))  # of each basis filter
-    centre = in_type.kind == "regular" and fan_in > 1
+    if in_type.kind == out_type.kind == "trivial":  # filters averaged over the group, some of them to nothing
+        energy[:] = np.sqrt((basis.mean(0) ** 2).sum() / len(energy))
+    centre = in_type.kind == "regular" and shared > 1
     rectified = in_type.kind == "regular"  # otherwise an image
     variance = _relu_gain(filters, in_type.group, size, centre) if rectified else 1 / len(energy)
     with torch.no_grad():
         weight.normal_()
         if centre:
             weight -= weight.mean((1, 2), keepdim=True)
-            variance *= fan_in / (fan_in - 1)
+            variance *= shared / (shared - 1)
         weight *= torch.as_tensor(np.sqrt(variance / fan_in) / energy, dtype=weight.dtype, device=weight.device)
 
 

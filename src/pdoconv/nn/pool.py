@@ -145,6 +145,8 @@ class BlurPool2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map `(batch, channels, height, width)` to `(batch, channels, height', width')`."""
         self.in_type.check(x, "BlurPool2d")
+        if not x.is_floating_point():
+            raise ValueError(f"BlurPool2d: expected floating-point maps, received {x.dtype}: convert with x.float().")
         warn_off_grid(self, x, self.in_type.group, self.kernel_size, self.stride, self.padding)
         if self.padding:
             x = F.pad(x, [self.padding] * 4, mode="reflect")

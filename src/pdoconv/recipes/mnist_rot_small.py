@@ -12,7 +12,7 @@ from pdoconv.models import mnist_small
 
 @dataclass(frozen=True)
 class MnistRotSmall:
-    """Settings of a run; chosen on the 10,000 / 2,000 split, see `docs/design/training.md`."""
+    """Settings of a run; chosen on the 10,000 / 2,000 split, see `docs/design/002-training.md`."""
 
     epochs: int = 60
     seed: int = 0
@@ -37,10 +37,11 @@ class MnistRotSmall:
                 f"Expected epochs >= 1, batch_size >= 1 and seed >= 0, received {self.epochs}, {self.batch_size}, "
                 f"{self.seed}."
             )
-        if self.lr <= 0 or self.weight_decay < 0 or not 0 < self.warmup < 1 or not 0 <= self.dropout < 1:
+        finite = 0 < self.lr < float("inf") and 0 <= self.weight_decay < float("inf")
+        if not finite or not 0 <= self.label_smoothing < 1 or not 0 < self.warmup < 1 or not 0 <= self.dropout < 1:
             raise ValueError(
-                f"Expected lr > 0, weight_decay >= 0, warmup in (0, 1) and dropout in [0, 1), received {self.lr}, "
-                f"{self.weight_decay}, {self.warmup}, {self.dropout}."
+                f"Expected lr > 0, weight_decay >= 0, warmup in (0, 1), dropout and label_smoothing in [0, 1), "
+                f"received {self.lr}, {self.weight_decay}, {self.warmup}, {self.dropout}, {self.label_smoothing}."
             )
         if self.train_on not in ("train", "all") or self.precision not in ("32-true", "bf16-mixed"):
             raise ValueError(

@@ -51,17 +51,21 @@ def train(
         ValueError: If the settings do not fit those of the run to resume, or the loss is not finite.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it advertises other products
+    if stop_after is not None and stop_after < 1:
+        raise ValueError(f"stop_after must be at least 1 epoch, received {stop_after}.")
+    if not (isinstance(devices, int) and devices > 0) and devices != "auto":
+        raise ValueError(f"devices must be a number of at least 1 or 'auto', received {devices!r}.")
     if result is not None and result.exists():
         raise FileExistsError(f"{result} exists already: results are not overwritten, choose another name.")
     folder = RunFolder(run)
     data = settings.data()
-    if getattr(rank_zero_only, "rank", 0) == 0:  # Lightning starts one process a device, each comes through here
-        folder.start(name, settings, resume)
-    checkpoint = folder.newest_checkpoint() if resume else None
     torch.manual_seed(settings.seed)
     net = settings.network()
     training, validation = settings.splits(data)
     images = ImageData(training, validation, data.test, batch_size=settings.batch_size, seed=settings.seed)
+    if getattr(rank_zero_only, "rank", 0) == 0:  # Lightning starts one process a device, each comes through here
+        folder.start(name, settings, resume)
+    checkpoint = folder.newest_checkpoint() if resume else None
     model = Classifier(
         net,
         classes=settings.classes,
