@@ -18,9 +18,9 @@ def export(net: nn.Module) -> nn.Module:
     """Return an ordinary module for inference: `nn.Conv2d` with BatchNorm folded in; `net` itself stays as it is.
 
     Group convolutions become `nn.Conv2d` with the expanded kernels, group pooling becomes a pooling over an
-    unflattened axis,
-    dropout goes. BatchNorm that follows a convolution is folded into it; where the order of calls in `forward` cannot
-    be traced, BatchNorm stays as `nn.BatchNorm2d`, with a warning. Outputs agree with `net.eval()` to rounding.
+    unflattened axis, dropout goes. BatchNorm that follows a convolution is folded into it; where the order of
+    calls in `forward` cannot be traced, BatchNorm stays as `nn.BatchNorm2d`, with a warning. Outputs agree with
+    `net.eval()` to rounding.
 
     Args:
         net: A module made of this package's layers and of torch's.

@@ -1,8 +1,8 @@
 r"""Finite groups of rotations and reflections: matrices, products, inverses, names.
 
 A group is an ordered table of orthogonal matrices; everything else follows from the table, in any dimension.
-On the plane: $C_n$ element k is $R(2\pi k/n)$; $D_n$ element $g = s n + k$ is $R(2\pi k/n)\, m^s$, $m =
-\mathrm{diag}(1,-1)$.
+On the plane: $C_n$ element k is $R(2\pi k/n)$; $D_n$ element $g = s n + k$ is $R(2\pi k/n)\, m^s$,
+$m = \mathrm{diag}(1,-1)$.
 """
 
 import math

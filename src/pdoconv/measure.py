@@ -1,9 +1,9 @@
 r"""Equivariance error of any module, without interpolation.
 
 The law is `module(act(A, x)) == act(A, module(x))`. For symmetries of the pixel lattice both sides are computed
-exactly on random
-maps. For other angles a random smooth function, known in closed form, is sampled once on the grid and once on the
-turned grid, and the two outputs are compared where the grids meet: at the centre. So no interpolation error enters.
+exactly on random maps. For other angles a random smooth function, known in closed form, is sampled once on the grid
+and once on the turned grid, and the two outputs are compared where the grids meet: at the centre. So no interpolation
+error enters.
 """
 
 import math

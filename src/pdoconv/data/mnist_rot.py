@@ -1,8 +1,8 @@
 """MNIST-rot: 12,000 training and 50,000 test digits in random orientations (Larochelle et al., 2007).
 
 The published files are read where a user has them. Otherwise the set is made again from MNIST by the published
-recipe, with
-a fixed seed; errors on this *regenerated* set are comparable among methods run on it, not exactly with published ones.
+recipe, with a fixed seed; errors on this *regenerated* set are comparable among methods run on it, not exactly with
+published ones.
 """
 
 import io

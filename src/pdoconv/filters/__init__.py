@@ -1,7 +1,7 @@
 """Filter families: what a basis filter looks like after each group element.
 
-A family answers one question: `basis(group, size)` is the array `(|G|, basis, *kernel)`, float64, whose entry `[g,
-b]` is basis filter b moved by g. `pdoconv.nn.GroupConv2d` does the rest.
+A family answers one question: `basis(group, size)` is the array `(|G|, basis, *kernel)`, float64, whose entry
+`[g, b]` is basis filter b moved by g. `pdoconv.nn.GroupConv2d` does the rest.
 """
 
 from pdoconv.filters.base import Filters as Filters

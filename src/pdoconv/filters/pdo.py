@@ -1,8 +1,8 @@
 r"""Filters made of partial differential operators (Shen, He, Lin, Ma, ICML 2020).
 
 Basis filter b moved by A is the stencil of $H_b((A R(\phi_0))^{-1} \nabla)$: the operator in the moved frame. The
-constant frame
-offset $\phi_0$ multiplies on the right, so it is only a change of the basis and leaves equivariance alone.
+constant frame offset $\phi_0$ multiplies on the right, so it is only a change of the basis and leaves equivariance
+alone.
 """
 
 import math

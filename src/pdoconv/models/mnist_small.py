@@ -1,8 +1,7 @@
 """The authors' small network for MNIST-rot: p8, seven layers, 26,747 parameters (Shen et al., 2020: 1.87% error).
 
-Layer 1 lifts to 7 regular fields, layers 2-6 are group convolutions, all 5x5 with zero padding 1 (so each map
-shrinks by
-2), BatchNorm, ReLU; 2x2 max pooling after layer 2; dropout after layers 1, 3, 4, 5, 6; layer 7 is an ordinary 4x4
+Layer 1 lifts to 7 regular fields, layers 2-6 are group convolutions, all 5x5 with zero padding 1 (so each map shrinks
+by 2), BatchNorm, ReLU; 2x2 max pooling after layer 2; dropout after layers 1, 3, 4, 5, 6; layer 7 is an ordinary 4x4
 convolution to the classes. The classifier reads all orientations, so invariance is learned, not built in.
 """
 

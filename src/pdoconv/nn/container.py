@@ -11,9 +11,8 @@ class Sequential(nn.Sequential):
     """`torch.nn.Sequential` whose layers must fit: the `out_type` of one is the `in_type` of the next typed one.
 
     Plain tensors carry no type, so 32 channels of C8 would pass for 32 channels of C4 in a plain `nn.Sequential`.
-    Untyped
-    modules without parameters (activations, dropout, pooling) pass a type on; others end the check until the next
-    typed layer.
+    Untyped modules without parameters (activations, dropout, pooling) pass a type on; others end the check until
+    the next typed layer.
 
     Raises:
         ValueError: If two neighbours do not fit.

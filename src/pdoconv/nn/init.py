@@ -7,14 +7,12 @@ He's rule for an ordinary 3x3 kernel (`variance_scaling` of TensorFlow 1, factor
 
 * Each basis filter contributes the same energy: $\mathrm{std}_b \propto 1 / \lVert F_b \rVert$.
 * Where the input is regular, the weights are centred over the input (fields and group). The positive mean that every
-ReLU
-  makes is then not passed on; if it were, channels would grow alike and the variance would drift with depth.
+  ReLU makes is then not passed on; if it were, channels would grow alike and the variance would drift with depth.
 * The remaining constant comes from the wide-network limit: the covariance $A(\tau)$ of the outputs, as a function of
-the
-  distance in space, goes through a ReLU and a random layer as $A \mapsto \sigma^2\, c \star (\kappa(A) -
-  \kappa(0))$, with c the
-  mean autocorrelation of the basis filters and $\kappa$ the arc-cosine kernel (Cho & Saul, 2009). $\sigma^2$ is
-  chosen so that the product of the ten factors $A_{l+1}(0) / A_l(0)$ from white noise is 1.
+  the distance in space, goes through a ReLU and a random layer as
+  $A \mapsto \sigma^2\, c \star (\kappa(A) - \kappa(0))$, with c the mean autocorrelation of the basis filters and
+  $\kappa$ the arc-cosine kernel (Cho & Saul, 2009). $\sigma^2$ is chosen so that the product of the ten factors
+  $A_{l+1}(0) / A_l(0)$ from white noise is 1.
 
 Into trivial fields the channels of a regular field are taken as independent. They share their weights and are not, so
 projections come out somewhat larger (variance 1 to 6 from C4 to D12).
@@ -46,28 +44,32 @@ def draw(weight: Tensor, filters: Filters, types: tuple[FieldType, FieldType], s
         torch.nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
         return
     basis = filters.basis(in_type.group, size)
-    energy = np.sqrt((basis**2).reshape(*basis.shape[:2], -1).sum(2).mean(0))  # of each basis filter
+    scale = np.sqrt(_energy(basis))
     if in_type.kind == out_type.kind == "trivial":  # filters averaged over the group, some of them to nothing
-        energy[:] = np.sqrt((basis.mean(0) ** 2).sum() / len(energy))
+        scale[:] = np.sqrt((basis.mean(0) ** 2).sum() / len(scale))
     centre = in_type.kind == "regular" and shared > 1
     rectified = in_type.kind == "regular"  # otherwise an image
-    variance = _relu_gain(filters, in_type.group, size, centre) if rectified else 1 / len(energy)
+    variance = _relu_gain(filters, in_type.group, size, centre) if rectified else 1 / len(scale)
     with torch.no_grad():
         weight.normal_()
         if centre:
             weight -= weight.mean((1, 2), keepdim=True)
             variance *= shared / (shared - 1)
-        weight *= torch.as_tensor(np.sqrt(variance / fan_in) / energy, dtype=weight.dtype, device=weight.device)
+        weight *= torch.as_tensor(np.sqrt(variance / fan_in) / scale, dtype=weight.dtype, device=weight.device)
+
+
+def _energy(basis: Basis) -> NDArray[np.float64]:
+    """Return the sum of squares of each basis filter, mean over the group."""
+    return np.asarray((basis**2).reshape(*basis.shape[:2], -1).sum(2).mean(0))
 
 
 @lru_cache(maxsize=64)
 def _relu_gain(filters: Filters, group: Group, size: int, centre: bool) -> float:
     """Return the variance, for each basis filter of unit energy and each input channel, that keeps the variance 1."""
     basis: Basis = filters.basis(group, size)
-    energy = (basis**2).reshape(*basis.shape[:2], -1).sum(2).mean(0)
     axes = tuple(range(2, basis.ndim))
     spectra = np.abs(np.fft.fftn(basis, (_SIDE,) * len(axes), axes)) ** 2
-    power = np.einsum("gb...,b->...", spectra, 1 / energy) / len(basis)
+    power = np.einsum("gb...,b->...", spectra, 1 / _energy(basis)) / len(basis)
     covariance = np.zeros(power.shape)
     covariance.flat[0] = 1.0
     factors = []
