@@ -2,6 +2,7 @@
 
 from pdoconv import data as data
 from pdoconv import filters as filters
+from pdoconv import measure as measure
 from pdoconv import models as models
 from pdoconv import nn as nn
 from pdoconv import operators as operators

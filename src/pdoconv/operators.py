@@ -6,6 +6,8 @@ reads $\chi^{(A)} = H(A^{-1}\nabla)$: the same polynomial in the rotated derivat
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from math import comb, perm
 
 import numpy as np
 
@@ -141,6 +143,124 @@ def paper() -> tuple[Operator, ...]:
     u, v = derivatives(2)
     exponents = [(0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2), (2, 1), (1, 2), (2, 2)]
     return tuple(u**a * v**b for a, b in exponents)
+
+
+def paper_biharmonic() -> tuple[Operator, ...]:
+    """Return the paper's nine operators with (u^2 + v^2)^2 in the place of u^2 v^2.
+
+    Their turned copies never need D(4, 4), so `stencils.isotropic()` makes every term fourth-order equivariant on 5x5.
+    """
+    u, v = derivatives(2)
+    return (*paper()[:-1], (u**2 + v**2) ** 2)
+
+
+def up_to(order: int, dim: int = 2) -> tuple[Operator, ...]:
+    """Return all monomials up to a total order: (order + 1)(order + 2) / 2 of them on the plane.
+
+    >>> len(up_to(4)), len(up_to(2, dim=3))
+    (15, 10)
+    """
+    return tuple(Operator({e: 1.0}) for e in monomials(dim, _order(order)))
+
+
+def rotation_adapted(order: int, dim: int = 2) -> tuple[Operator, ...]:
+    """Return the basis of all operators up to an order that rotations mix least: every D(m, n) with n up to `order`.
+
+    Args:
+        order: Highest order n.
+        dim: 1, 2 or 3.
+
+    >>> rotation_adapted(2)
+    (Operator(1), Operator(u), Operator(v), Operator(u^2 + v^2), Operator(u^2 + -1 v^2), Operator(2 u v))
+    """
+    return tuple(h for m, n in _degrees(_order(order)) for h in adapted(m, n, dim))
+
+
+def adapted(m: int, n: int, dim: int = 2) -> tuple[Operator, ...]:
+    r"""Return the operators of order n and angular frequency m, $h\, \Delta^{(n-m)/2}$ with harmonic h of degree m.
+
+    On the plane they are real and imaginary part of $D(m,n) = (u + i v)^m \Delta^{(n-m)/2}$, which a rotation by t
+    multiplies by $e^{-imt}$ (for m = 0 the real part alone). In space there are 2m + 1, on the line one, for m = 0, 1.
+
+    Raises:
+        ValueError: If n - m is negative or odd, or the dimension is not 1, 2 or 3.
+    """
+    if m < 0 or n < m or (n - m) % 2:
+        raise ValueError(f"D(m, n) needs 0 <= m <= n and an even n - m, received m={m}, n={n}.")
+    laplacian = _sum([d**2 for d in derivatives(dim)])
+    return tuple(h * laplacian ** ((n - m) // 2) for h in harmonics(m, dim))
+
+
+@lru_cache(maxsize=64)
+def harmonics(m: int, dim: int) -> tuple[Operator, ...]:
+    r"""Return a basis of the homogeneous polynomials of degree m with $\Delta h = 0$.
+
+    In space these are real and imaginary part, l = 0, ..., m, of the solid harmonics
+    $(u + i v)^l \sum_k (-1)^k \binom{m}{k} \binom{2m-2k}{m} \frac{(m-2k)!}{(m-2k-l)!}\, r^{2k} w^{m-2k-l} / 2^m$.
+
+    Raises:
+        ValueError: If the dimension is not 1, 2 or 3.
+    """
+    grad = derivatives(dim)
+    if dim == 1:
+        return (grad[0] ** m,) if m < 2 else ()
+    if dim == 2:
+        return _powers(m, *grad)
+    if dim != 3:
+        raise ValueError(f"Harmonics are known in 1, 2 and 3 dimensions, received {dim}: give the operators yourself.")
+    w, square = grad[2], _sum([d**2 for d in grad])
+    found: list[Operator] = []
+    for order in range(m + 1):
+        axial = [
+            square**k
+            * w ** (m - 2 * k - order)
+            * float((-1) ** k * comb(m, k) * comb(2 * m - 2 * k, m) * perm(m - 2 * k, order) / 2**m)
+            for k in range((m - order) // 2 + 1)
+        ]
+        found += [_sum(axial) * planar for planar in _powers(order, *grad[:2])]
+    return tuple(found)
+
+
+def rotation_closed(operators: tuple[Operator, ...]) -> tuple[Operator, ...]:
+    """Return the D(m, n) that turned copies of the given operators consist of.
+
+    The paper's nine operators give thirteen: all up to order 4 but D(2, 4).
+
+    >>> len(rotation_closed(paper())), len(rotation_closed(paper_biharmonic()))
+    (13, 11)
+    """
+    dim, order = operators[0].dim, max(h.order for h in operators)
+    exponents = monomials(dim, order)
+    parts = coefficients(tuple(operators), exponents) @ np.linalg.inv(
+        coefficients(rotation_adapted(order, dim), exponents)
+    )
+    found: list[Operator] = []
+    start = 0
+    for m, n in _degrees(order):
+        block = adapted(m, n, dim)
+        if block and np.abs(parts[:, start : start + len(block)]).max() > 1e-9:
+            found += block
+        start += len(block)
+    return tuple(found)
+
+
+def _degrees(order: int) -> list[tuple[int, int]]:
+    """List (m, n) with m <= n <= order and n - m even, by n."""
+    return [(m, n) for n in range(order + 1) for m in range(n % 2, n + 1, 2)]
+
+
+def _powers(m: int, u: Operator, v: Operator) -> tuple[Operator, ...]:
+    """Return real and imaginary part of (u + i v)^m; for m = 0 the real part alone."""
+    real, imaginary = u**0, u * 0.0
+    for _ in range(m):
+        real, imaginary = real * u - imaginary * v, real * v + imaginary * u
+    return (real, imaginary) if m else (real,)
+
+
+def _order(order: int) -> int:
+    if isinstance(order, bool) or not isinstance(order, int) or order < 0:
+        raise ValueError(f"The order must be a whole number of at least 0, received {order!r}.")
+    return order
 
 
 def monomials(dim: int, order: int) -> list[Exponents]:

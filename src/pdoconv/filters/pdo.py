@@ -6,40 +6,49 @@ alone.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from pdoconv import operators as ops
 from pdoconv.filters.base import Basis
-from pdoconv.groups import Group, rotation
+from pdoconv.grid import Matrix
+from pdoconv.groups import Group, cyclic, rotation
 from pdoconv.operators import Operator
-from pdoconv.stencils import Stencils, discretise, finite_difference
+from pdoconv.stencils import Stencils, discretise, finite_difference, gaussian
+
+Weights = Literal["orthonormal", "operators", "template"]
 
 
 @dataclass(frozen=True)
 class PDOFilters:
     """PDO filters: operators, a numerical scheme, a frame offset in radians, and what the weights mean.
 
-    With `weights="operators"` a weight is the coefficient of an operator. With `weights="template"` the weights are the
-    taps of an ordinary small kernel (3x3 for the paper's nine operators, row-major), which is turned into
-    coefficients; at frame angle 0 the kernel is that template, padded with zeros.
+    What a weight is the coefficient of:
+
+    * `weights="orthonormal"`: a filter of the orthonormal basis that Gram-Schmidt makes of the operators' stencils in
+      the order given, with the inner product averaged over all rotations. Angular frequencies stay apart, and all
+      weights move the output alike. The basis does not depend on the group: a group and its subgroups share it.
+    * `weights="operators"`: an operator.
+    * `weights="template"`: a tap of an ordinary small kernel (3x3 for the paper's nine operators, row-major), which is
+      turned into coefficients; at frame angle 0 the kernel is that template, padded with zeros.
     """
 
     operators: tuple[Operator, ...]
     stencils: Stencils
     frame_offset: float = 0.0
-    weights: Literal["operators", "template"] = "operators"
+    weights: Weights = "orthonormal"
 
     def __post_init__(self) -> None:
         """Check the arguments."""
         dims = {operator.dim for operator in self.operators}
         if len(dims) != 1:
             raise ValueError(f"PDO filters: expected operators of one dimension, received dimensions {sorted(dims)}.")
-        if self.weights not in ("operators", "template"):
-            raise ValueError(f"PDO filters: weights must be 'operators' or 'template', received {self.weights!r}.")
+        if self.weights not in get_args(Weights):
+            raise ValueError(f"PDO filters: weights must be one of {get_args(Weights)}, received {self.weights!r}.")
         if not math.isfinite(self.frame_offset):
             raise ValueError(f"PDO filters: frame_offset must be finite (radians), received {self.frame_offset}.")
         if self.frame_offset and dims != {2}:
@@ -61,21 +70,62 @@ def _basis(filters: PDOFilters, group: Group, size: int) -> Basis:
     if size < 1 or size % 2 == 0:
         raise ValueError(f"PDO filters need an odd kernel_size, received {size}.")
     frame = rotation(filters.frame_offset) if filters.frame_offset else np.eye(group.dim)
-    exponents = ops.monomials(group.dim, max(operator.order for operator in filters.operators))
-    tables = [
-        ops.coefficients(tuple(h.in_frame(matrix @ frame) for h in filters.operators), exponents)
-        for matrix in group.matrices
-    ]
-    used = np.abs(tables).max(axis=(0, 1)) > 1e-12  # a monomial that no frame needs must not ask for a larger kernel
-    stencils = [
-        filters.stencils.weights(e, size) if needed else np.zeros((size,) * group.dim)
-        for e, needed in zip(exponents, used, strict=True)
-    ]
-    basis: Basis = np.einsum("gbm,m...->gb...", np.stack(tables), np.stack(stencils))
+    basis = _moved(filters, group.matrices @ frame, size)
     if filters.weights == "template":
         basis = np.einsum("tb,gb...->gt...", np.linalg.inv(template_matrix(filters)), basis)
+    elif filters.weights == "orthonormal":
+        basis = np.einsum("tb,gb...->gt...", _orthonormalisation(filters.operators, filters.stencils, size), basis)
     basis.setflags(write=False)
     return basis
+
+
+def _moved(filters: PDOFilters, frames: Matrix, size: int) -> Basis:
+    """Return the stencils `(frames, operators, *kernel)` of the operators in each frame."""
+    dim = filters.operators[0].dim
+    exponents = ops.monomials(dim, max(operator.order for operator in filters.operators))
+    tables = np.stack(
+        [ops.coefficients(tuple(h.in_frame(frame) for h in filters.operators), exponents) for frame in frames]
+    )
+    used = np.abs(tables).max(axis=(0, 1)) > 1e-12  # a monomial that no frame needs must not ask for a larger kernel
+    stencils = [
+        filters.stencils.weights(e, size) if needed else np.zeros((size,) * dim)
+        for e, needed in zip(exponents, used, strict=True)
+    ]
+    moved: Basis = np.einsum("gbm,m...->gb...", tables, np.stack(stencils))
+    return moved
+
+
+@lru_cache(maxsize=64)
+def _orthonormalisation(operators: tuple[Operator, ...], stencils: Stencils, size: int) -> Matrix:
+    """Return T, lower triangular, with T F orthonormal on the average over all rotations, F the operators' stencils.
+
+    Raises:
+        ValueError: If the stencils are not independent.
+    """
+    dim = operators[0].dim
+    moved = _moved(PDOFilters(operators, stencils, weights="operators"), _rotations(dim), size)
+    flat = moved.reshape(*moved.shape[:2], -1)
+    gram = np.einsum("gbx,gcx->bc", flat, flat) / len(flat)
+    scale = np.sqrt(np.diag(gram))
+    if (scale < 1e-12).any() or np.linalg.eigvalsh(gram / np.outer(scale, scale))[0] < 1e-9:
+        raise ValueError(
+            f"The stencils of these {len(operators)} operators are not independent on a kernel of {size}: give fewer "
+            f"operators, of lower order, or a larger kernel."
+        )
+    return np.asarray(np.linalg.inv(np.linalg.cholesky(gram)))
+
+
+def _rotations(dim: int) -> Matrix:
+    """Return rotations to average over: 32 of the circle; in space the icosahedral 60, enough up to order 2."""
+    if dim == 1:
+        return np.ones((1, 1, 1))
+    return cyclic(32).matrices if dim == 2 else _ico()
+
+
+def _ico():
+    from pdoconv.pointgroups import icosahedral
+
+    return icosahedral().matrices
 
 
 def template_matrix(filters: PDOFilters) -> Basis:
@@ -97,25 +147,29 @@ def template_matrix(filters: PDOFilters) -> Basis:
 
 
 def pdo(
-    operators: tuple[Operator, ...] | None = None, stencils: Stencils | None = None, *, frame_offset: float = 0.0
+    operators: Sequence[Operator] | None = None,
+    stencils: Stencils | None = None,
+    *,
+    frame_offset: float = 0.0,
+    weights: Weights = "orthonormal",
 ) -> PDOFilters:
-    """Return PDO filters whose weights are the coefficients of the given operators (default: the paper's nine).
+    """Return PDO filters of any operators and any numerical scheme.
 
     Args:
-        operators: Polynomials in the derivatives.
-        stencils: Numerical scheme; default `finite_difference()`.
+        operators: Polynomials in the derivatives; default all that turned copies of the paper's nine consist of (13).
+        stencils: Numerical scheme; default `gaussian()`.
         frame_offset: Constant angle of the frame, radians.
+        weights: What a weight is the coefficient of, see `PDOFilters`.
     """
-    return PDOFilters(
-        ops.paper() if operators is None else tuple(operators), stencils or finite_difference(), frame_offset
-    )
+    chosen = ops.rotation_closed(ops.paper()) if operators is None else tuple(operators)
+    return PDOFilters(chosen, stencils or gaussian(), frame_offset, weights)
 
 
-def paper(frame_offset: float = math.pi / 8, *, weights: Literal["operators", "template"] = "template") -> PDOFilters:
+def paper(frame_offset: float = math.pi / 8, *, weights: Weights = "template") -> PDOFilters:
     """Return the authors' family exactly: nine operators, second-order 5x5 stencils, weights = the 3x3 template.
 
     Args:
         frame_offset: Radians; the authors use 22.5 degrees for every group.
-        weights: `"template"` as the authors, or `"operators"` for the nine coefficients.
+        weights: `"template"` as the authors, or another meaning of the nine weights.
     """
     return PDOFilters(ops.paper(), finite_difference(), frame_offset, weights)

@@ -1,0 +1,9 @@
+"""How far a layer or a network is from equivariant: over angle, frequency, grid size and depth, for any module."""
+
+from pdoconv.measure.curves import equivariance_curve as equivariance_curve
+from pdoconv.measure.curves import error_over_depth as error_over_depth
+from pdoconv.measure.curves import error_over_size as error_over_size
+from pdoconv.measure.curves import fitted_order as fitted_order
+from pdoconv.measure.error import equivariance_error as equivariance_error
+from pdoconv.measure.symbols import layer_error as layer_error
+from pdoconv.measure.symbols import stencil_error as stencil_error
