@@ -111,6 +111,16 @@ def pdo(
     )
 
 
+def default(dim: int) -> PDOFilters:
+    """Return the family that a `PDOConv` layer takes when none is given, for a space of `dim` dimensions.
+
+    On the plane the authors' own; otherwise all monomials up to total order 2 with finite differences.
+    """
+    if dim == 2:
+        return paper()
+    return pdo(tuple(Operator({exponents: 1.0}) for exponents in ops.monomials(dim, 2)))
+
+
 def paper(frame_offset: float = math.pi / 8, *, weights: Literal["operators", "template"] = "template") -> PDOFilters:
     """Return the authors' family exactly: nine operators, second-order 5x5 stencils, weights = the 3x3 template.
 
