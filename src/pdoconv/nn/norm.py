@@ -56,9 +56,9 @@ class BatchNorm(_BatchNorm):
         parameter = self.running_mean if self.weight is None else self.weight
         if parameter is not None:
             require_dtype(self, x, parameter)
-        batch, fields, size = len(x), self.in_type.fields, self.in_type.field_size
+        fields, size = self.in_type.fields, self.in_type.field_size
         # group and first axis of space in one: some backends take no more than three axes after the fields
-        joined = x.reshape(batch, fields, size * x.shape[2], *x.shape[3:])
+        joined = x.reshape(x.shape[0], fields, size * x.shape[2], *x.shape[3:])
         return super().forward(joined).reshape(x.shape)
 
     def _check_input_dim(self, input: Tensor) -> None:
