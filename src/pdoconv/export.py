@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from pdoconv.nn import AvgPool, BatchNorm, BlurPool, FieldDropout, GroupConv, GroupPool, MaxPool, Sequential
@@ -108,9 +108,14 @@ def _plain_blur(layer: BlurPool) -> nn.Module:
 def _plain_group_pool(layer: GroupPool) -> nn.Module:
     """Return two tensor calls as a graph module: torch has no pooling over one of the four axes of 3-D maps."""
     shape = (layer.in_type.fields, layer.in_type.field_size)
-    if layer.reduction == "max":
-        return fx.symbolic_trace(lambda x: x.unflatten(1, shape).amax(2))
-    return fx.symbolic_trace(lambda x: x.unflatten(1, shape).mean(2))
+
+    def group_max(x: Tensor) -> Tensor:
+        return x.unflatten(1, shape).amax(2)  # type: ignore[no-any-return, no-untyped-call]  # torch's gap
+
+    def group_mean(x: Tensor) -> Tensor:
+        return x.unflatten(1, shape).mean(2)  # type: ignore[no-any-return, no-untyped-call]  # torch's gap
+
+    return fx.symbolic_trace(group_max if layer.reduction == "max" else group_mean).eval()
 
 
 def _plain_norm(layer: BatchNorm) -> nn.Module:
