@@ -12,9 +12,10 @@ import pdoconv as pdo
 
 ROOT = Path(__file__).parents[1]
 NAMES = (
-    "AvgPool2d BatchNorm2d BlurPool2d FieldDropout FieldType Group GroupConv2d GroupPool MaxPool2d PDOConv2d "
-    "Sequential cyclic data dihedral equivariance_curve equivariance_error export filters group models nn operators "
-    "stencils"
+    "AvgPool1d AvgPool2d AvgPool3d BatchNorm1d BatchNorm2d BatchNorm3d BlurPool1d BlurPool2d BlurPool3d FieldDropout "
+    "FieldType Group GroupConv1d GroupConv2d GroupConv3d GroupPool MaxPool1d MaxPool2d MaxPool3d PDOConv1d PDOConv2d "
+    "PDOConv3d Sequential cyclic data dihedral equivariance_curve equivariance_error export filters group models nn "
+    "operators stencils"
 )
 
 

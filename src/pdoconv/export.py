@@ -8,19 +8,29 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from pdoconv.nn import AvgPool2d, BatchNorm2d, BlurPool2d, FieldDropout, GroupConv2d, GroupPool, MaxPool2d, Sequential
+from pdoconv.nn import AvgPool, BatchNorm, BlurPool, FieldDropout, GroupConv, GroupPool, MaxPool, Sequential
+
+CONVOLUTIONS: dict[int, type[nn.Conv1d | nn.Conv2d | nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+NORMS: dict[int, type[nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d]] = {
+    1: nn.BatchNorm1d,
+    2: nn.BatchNorm2d,
+    3: nn.BatchNorm3d,
+}
+MAXIMA: dict[int, type[nn.Module]] = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
+MEANS: dict[int, type[nn.Module]] = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d}
+DROPOUTS = (FieldDropout, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 
 def export(net: nn.Module) -> nn.Module:
-    """Return an ordinary module for inference: `nn.Conv2d` with BatchNorm folded in; `net` itself stays as it is.
+    """Return an ordinary module for inference: `nn.Conv*d` with BatchNorm folded in; `net` itself stays as it is.
 
-    Group convolutions become `nn.Conv2d` with the expanded kernels, group pooling becomes a pooling over an
-    unflattened axis, dropout goes. BatchNorm that follows a convolution is folded into it; where the order of
-    calls in `forward` cannot be traced, BatchNorm stays as `nn.BatchNorm2d`, with a warning. Outputs agree with
-    `net.eval()` to rounding.
+    Group convolutions become `nn.Conv1d`, `nn.Conv2d` or `nn.Conv3d` with the expanded kernels, group pooling becomes
+    a traced reduction of an unflattened axis, dropout goes. BatchNorm that follows a convolution is folded into it;
+    where the order of calls in `forward` cannot be traced, BatchNorm stays as torch's, with a warning. Outputs agree
+    with `net.eval()` to rounding.
 
     Args:
         net: A module made of this package's layers and of torch's.
@@ -43,26 +53,18 @@ def export(net: nn.Module) -> nn.Module:
 
 def _replace(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
     """Replace this package's layers by torch's, depth first."""
-    if isinstance(module, GroupConv2d):
+    if isinstance(module, GroupConv):
         return _plain_conv(module)
-    if isinstance(module, BatchNorm2d):
+    if isinstance(module, BatchNorm):
         return _plain_norm(module)
     if isinstance(module, GroupPool):
-        pool = nn.MaxPool3d if module.reduction == "max" else nn.AvgPool3d
-        fields, size = module.in_type.fields, module.in_type.field_size
-        return nn.Sequential(nn.Unflatten(1, (fields, size)), pool((size, 1, 1)), nn.Flatten(1, 2))
-    if isinstance(module, MaxPool2d):
-        return nn.MaxPool2d(module.kernel_size, module.stride, module.padding)
-    if isinstance(module, AvgPool2d):
-        return nn.AvgPool2d(module.kernel_size, module.stride, module.padding)
-    if isinstance(module, BlurPool2d):
-        channels, size = module.in_type.channels, module.kernel_size
-        conv = nn.Conv2d(
-            channels, channels, size, module.stride, module.padding, groups=channels, bias=False, padding_mode="reflect"
-        )
-        conv.weight.data = module.taps.expand_as(conv.weight).clone()
-        return conv
-    if isinstance(module, FieldDropout | nn.Dropout | nn.Dropout2d | nn.Dropout3d):
+        return _plain_group_pool(module)
+    if isinstance(module, MaxPool | AvgPool):
+        pools = MAXIMA if isinstance(module, MaxPool) else MEANS
+        return pools[module.in_type.group.dim](module.kernel_size, module.stride, module.padding)
+    if isinstance(module, BlurPool):
+        return _plain_blur(module)
+    if isinstance(module, DROPOUTS):
         return nn.Identity()
     for name, child in list(module._modules.items()):  # also the second name of a layer that has two
         if child is not None:
@@ -74,9 +76,9 @@ def _replace(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
     return module
 
 
-def _plain_conv(layer: GroupConv2d) -> nn.Conv2d:
+def _plain_conv(layer: GroupConv) -> nn.Module:
     weight = layer.kernel().detach()
-    conv = nn.Conv2d(
+    conv = CONVOLUTIONS[layer.in_type.group.dim](
         weight.shape[1],
         weight.shape[0],
         layer.kernel_size,
@@ -94,12 +96,34 @@ def _plain_conv(layer: GroupConv2d) -> nn.Conv2d:
     return conv.eval()
 
 
-def _plain_norm(layer: BatchNorm2d) -> nn.BatchNorm2d:
+def _plain_blur(layer: BlurPool) -> nn.Module:
+    channels, size = layer.in_type.channels, layer.kernel_size
+    conv = CONVOLUTIONS[layer.in_type.group.dim](
+        channels, channels, size, layer.stride, layer.padding, groups=channels, bias=False, padding_mode="reflect"
+    )
+    conv.weight.data = layer.taps.expand_as(conv.weight).clone()
+    return conv
+
+
+def _plain_group_pool(layer: GroupPool) -> nn.Module:
+    """Return two tensor calls as a graph module: torch has no pooling over one of the four axes of 3-D maps."""
+    shape = (layer.in_type.fields, layer.in_type.field_size)
+
+    def group_max(x: Tensor) -> Tensor:
+        return x.unflatten(1, shape).amax(2)  # type: ignore[no-any-return, no-untyped-call]  # torch's gap
+
+    def group_mean(x: Tensor) -> Tensor:
+        return x.unflatten(1, shape).mean(2)  # type: ignore[no-any-return, no-untyped-call]  # torch's gap
+
+    return fx.symbolic_trace(group_max if layer.reduction == "max" else group_mean).eval()
+
+
+def _plain_norm(layer: BatchNorm) -> nn.Module:
     if layer.running_mean is None:
         raise ValueError(
-            "export: BatchNorm2d without running statistics has nothing to fold: track_running_stats=True."
+            f"export: {type(layer).__name__} without running statistics has nothing to fold: track_running_stats=True."
         )
-    norm = nn.BatchNorm2d(layer.in_type.channels, layer.eps, affine=True)
+    norm = NORMS[layer.in_type.group.dim](layer.in_type.channels, layer.eps, affine=True)
     ones = torch.ones_like(layer.running_mean)
     weight = ones if layer.weight is None else layer.weight.detach()
     bias = torch.zeros_like(ones) if layer.bias is None else layer.bias.detach()
@@ -112,7 +136,8 @@ def _plain_norm(layer: BatchNorm2d) -> nn.BatchNorm2d:
 
 def _fold_batch_norm(net: nn.Module) -> None:
     """Fold every BatchNorm whose only input is a convolution that nothing else reads."""
-    if not any(isinstance(m, nn.BatchNorm2d) for m in net.modules()):
+    norms, convolutions = tuple(NORMS.values()), tuple(CONVOLUTIONS.values())
+    if not any(isinstance(m, norms) for m in net.modules() if m is not net):
         return
     try:
         graph = fx.Tracer().trace(net)
@@ -126,7 +151,7 @@ def _fold_batch_norm(net: nn.Module) -> None:
             continue
         norm, conv = modules[str(node.target)], modules[str(source.target)]
         once = sum(n.op == "call_module" and n.target in (node.target, source.target) for n in graph.nodes) == 2
-        if isinstance(norm, nn.BatchNorm2d) and isinstance(conv, nn.Conv2d) and len(source.users) == 1 and once:
+        if isinstance(norm, norms) and isinstance(conv, convolutions) and len(source.users) == 1 and once:
             _set(net, str(source.target), fuse_conv_bn_eval(conv, norm))
             _set(net, str(node.target), nn.Identity())
 
@@ -150,7 +175,7 @@ def to_onnx(net: nn.Module, path: Path, shape: tuple[int, ...]) -> None:
     Args:
         net: The network.
         path: File to write; its folder must exist.
-        shape: Shape of an input, `(1, channels, height, width)`.
+        shape: Shape of an input, `(1, channels, *space)`.
 
     Raises:
         FileNotFoundError: If the folder does not exist.

@@ -1,12 +1,13 @@
 """Filter families: what a basis filter looks like after each group element.
 
 A family answers one question: `basis(group, size)` is the array `(|G|, basis, *kernel)`, float64, whose entry
-`[g, b]` is basis filter b moved by g. `pdoconv.nn.GroupConv2d` does the rest.
+`[g, b]` is basis filter b moved by g. `pdoconv.nn.GroupConv` does the rest.
 """
 
 from pdoconv.filters.base import Filters as Filters
 from pdoconv.filters.base import fingerprint as fingerprint
 from pdoconv.filters.pdo import PDOFilters as PDOFilters
+from pdoconv.filters.pdo import default as default
 from pdoconv.filters.pdo import paper as paper
 from pdoconv.filters.pdo import pdo as pdo
 from pdoconv.filters.pointwise import PointwiseFilters as PointwiseFilters

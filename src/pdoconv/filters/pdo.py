@@ -18,7 +18,7 @@ from pdoconv.filters.base import Basis
 from pdoconv.grid import Matrix
 from pdoconv.groups import Group, cyclic, rotation
 from pdoconv.operators import Operator
-from pdoconv.stencils import Stencils, discretise, finite_difference, gaussian
+from pdoconv.stencils import Stencils, band_limited, discretise, finite_difference
 
 Weights = Literal["orthonormal", "operators", "template"]
 
@@ -157,12 +157,21 @@ def pdo(
 
     Args:
         operators: Polynomials in the derivatives; default all that turned copies of the paper's nine consist of (13).
-        stencils: Numerical scheme; default `gaussian()`.
+        stencils: Numerical scheme; default `band_limited()`.
         frame_offset: Constant angle of the frame, radians.
         weights: What a weight is the coefficient of, see `PDOFilters`.
     """
     chosen = ops.rotation_closed(ops.paper()) if operators is None else tuple(operators)
-    return PDOFilters(chosen, stencils or gaussian(), frame_offset, weights)
+    return PDOFilters(chosen, stencils or band_limited(), frame_offset, weights)
+
+
+def default(dim: int) -> PDOFilters:
+    """Return the family that a `PDOConv` layer takes when none is given, for a space of `dim` dimensions.
+
+    Band-limited stencils; on the plane the thirteen operators that turned copies of the paper's nine consist of,
+    otherwise all up to order 2. Chosen by the measurements in `docs/design/003-stencils.md`.
+    """
+    return pdo(ops.rotation_closed(ops.paper()) if dim == 2 else ops.rotation_adapted(2, dim))
 
 
 def paper(frame_offset: float = math.pi / 8, *, weights: Weights = "template") -> PDOFilters:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pdoconv.filters import paper
 from pdoconv.groups import cyclic
 from pdoconv.nn import BatchNorm2d, MaxPool2d, PDOConv2d, Sequential
 
@@ -23,7 +24,7 @@ def mnist_small(*, classes: int = 10, dropout: float = 0.2, init: Literal["unit"
     Args:
         classes: Number of classes.
         dropout: Probability of the elementwise dropout.
-        init: Initialisation of the convolutions, see `pdoconv.nn.GroupConv2d`.
+        init: Initialisation of the convolutions, see `pdoconv.nn.GroupConv`.
 
     >>> sum(p.numel() for p in mnist_small().parameters())
     26747
@@ -32,7 +33,8 @@ def mnist_small(*, classes: int = 10, dropout: float = 0.2, init: Literal["unit"
     image, hidden = p8.trivial(1), p8.regular(7)
     layers: list[nn.Module] = []
     for number in range(1, 7):
-        conv = PDOConv2d(image if number == 1 else hidden, hidden, padding=1, bias=False, init=init)
+        incoming = image if number == 1 else hidden
+        conv = PDOConv2d(incoming, hidden, filters=paper(), padding=1, bias=False, init=init)
         layers += [conv, BatchNorm2d(hidden, eps=1e-3), nn.ReLU()]
         layers += [MaxPool2d(hidden, 2)] if number == 2 else [nn.Dropout(dropout)]
     classifier = nn.Conv2d(hidden.channels, classes, 4, bias=False)

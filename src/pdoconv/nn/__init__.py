@@ -1,11 +1,29 @@
 """Layers for plain tensors; field types live on the layers as `in_type` and `out_type`."""
 
 from pdoconv.nn.container import Sequential as Sequential
+from pdoconv.nn.conv import GroupConv as GroupConv
+from pdoconv.nn.conv import GroupConv1d as GroupConv1d
 from pdoconv.nn.conv import GroupConv2d as GroupConv2d
+from pdoconv.nn.conv import GroupConv3d as GroupConv3d
+from pdoconv.nn.conv import PDOConv as PDOConv
+from pdoconv.nn.conv import PDOConv1d as PDOConv1d
 from pdoconv.nn.conv import PDOConv2d as PDOConv2d
+from pdoconv.nn.conv import PDOConv3d as PDOConv3d
 from pdoconv.nn.dropout import FieldDropout as FieldDropout
+from pdoconv.nn.norm import BatchNorm as BatchNorm
+from pdoconv.nn.norm import BatchNorm1d as BatchNorm1d
 from pdoconv.nn.norm import BatchNorm2d as BatchNorm2d
+from pdoconv.nn.norm import BatchNorm3d as BatchNorm3d
+from pdoconv.nn.pool import AvgPool as AvgPool
+from pdoconv.nn.pool import AvgPool1d as AvgPool1d
 from pdoconv.nn.pool import AvgPool2d as AvgPool2d
+from pdoconv.nn.pool import AvgPool3d as AvgPool3d
+from pdoconv.nn.pool import BlurPool as BlurPool
+from pdoconv.nn.pool import BlurPool1d as BlurPool1d
 from pdoconv.nn.pool import BlurPool2d as BlurPool2d
+from pdoconv.nn.pool import BlurPool3d as BlurPool3d
 from pdoconv.nn.pool import GroupPool as GroupPool
+from pdoconv.nn.pool import MaxPool as MaxPool
+from pdoconv.nn.pool import MaxPool1d as MaxPool1d
 from pdoconv.nn.pool import MaxPool2d as MaxPool2d
+from pdoconv.nn.pool import MaxPool3d as MaxPool3d

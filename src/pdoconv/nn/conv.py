@@ -1,4 +1,4 @@
-r"""Group convolutions: one layer, any filter family.
+r"""Group convolutions: one layer, any filter family, one to three dimensions.
 
 With $F_b^{(g)}$ the basis filter b moved by g, the dense kernel is
 
@@ -7,9 +7,10 @@ With $F_b^{(g)}$ the basis filter b moved by g, the dense kernel is
 * projection, regular -> trivial: $K[o, (i, h)] = \sum_b w[o, i, 0, b]\, F_b^{(h)}$,
 * trivial -> trivial:            $K[o, i] = \sum_b w[o, i, 0, b]\, |G|^{-1} \sum_g F_b^{(g)}$,
 
-and the layer is `torch.nn.functional.conv2d` with that kernel.
+and the layer is `torch.nn.functional.conv1d`, `conv2d` or `conv3d` with that kernel.
 """
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Literal
@@ -20,15 +21,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pdoconv.fields import FieldType, require_uniform
-from pdoconv.filters import Filters, PDOFilters, paper
+from pdoconv.filters import Filters, PDOFilters
+from pdoconv.filters import default as default_filters
+from pdoconv.nn.checks import autocast_on, require_dim, require_dtype
 from pdoconv.nn.gridcheck import warn_off_grid
 from pdoconv.nn.init import draw
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+CONVOLUTIONS: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
-class GroupConv2d(nn.Module):
+class GroupConv(nn.Module):
     r"""Convolution between feature fields of one group: `layer(act(g, x)) == act(g, layer(x))`.
+
+    The group says how many dimensions space has; `GroupConv1d`, `GroupConv2d`, `GroupConv3d` insist on one number.
 
     Args:
         in_type: Type of the input, all trivial or all regular.
@@ -51,9 +57,10 @@ class GroupConv2d(nn.Module):
         bias: `(out_fields,)` or `None`.
 
     Raises:
-        ValueError: If an argument is out of range or the types belong to different groups.
+        ValueError: If an argument is out of range, or the types belong to different groups or to another dimension.
     """
 
+    only_dim: int | None = None
     basis: Tensor
     relative: Tensor
 
@@ -78,8 +85,7 @@ class GroupConv2d(nn.Module):
         name = type(self).__name__
         if in_type.group != out_type.group:
             raise ValueError(f"{name}: in_type is of {in_type.group}, out_type of {out_type.group}: use one group.")
-        if in_type.group.dim != 2:
-            raise ValueError(f"{name}: expected a group of the plane, received {in_type.group!r}.")
+        require_dim(self, in_type)
         require_uniform(in_type, f"{name}: in_type")
         require_uniform(out_type, f"{name}: out_type")
         for role, value, least in (("kernel_size", kernel_size, 1), ("stride", stride, 1), ("dilation", dilation, 1)):
@@ -115,11 +121,12 @@ class GroupConv2d(nn.Module):
             nn.init.zeros_(self.bias)
 
     def kernel(self) -> Tensor:
-        """Return the dense weight `(out_channels, in_channels, k, k)` that `conv2d` gets, differentiable."""
+        """Return the dense weight `(out_channels, in_channels, *kernel)` of the convolution, differentiable."""
         exact = torch.promote_types(self.weight.dtype, torch.float32)
         if self.basis.device != self.weight.device or self.basis.dtype != exact:  # other weights were assigned
             self._set_constants()
-        with torch.autocast(self.weight.device.type, enabled=False) if _autocast(self.weight) else nullcontext():
+        # filters are expanded in the weights' own precision
+        with torch.autocast(self.weight.device.type, enabled=False) if autocast_on(self.weight) else nullcontext():
             w = self.weight.to(self.basis.dtype)
             n, taps = self.in_type.group.order, self.basis.shape[2:]
             if self.weight.shape[2] > 1:  # w[o, i, r, b] F[g, b] -> [o, i, r, g], then pick r = g^-1 h
@@ -134,25 +141,21 @@ class GroupConv2d(nn.Module):
             return dense.reshape(self.out_type.channels, self.in_type.channels, *taps).to(self.weight.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `(batch, in_channels, height, width)` to `(batch, out_channels, height', width')`.
+        """Map `(batch, in_channels, *space)` to `(batch, out_channels, *space')`.
 
         Raises:
             ValueError: If `x` has the wrong shape or dtype.
         """
         self.in_type.check(x, type(self).__name__)
-        if x.dtype != self.weight.dtype and not _autocast(x):
-            raise ValueError(
-                f"{type(self).__name__}: expected {self.weight.dtype} as the weights have, received {x.dtype}: "
-                f"convert the input with x.to({self.weight.dtype}) or the layer with layer.to({x.dtype})."
-            )
-        padding = self.padding
+        require_dtype(self, x, self.weight)
+        dim, padding = self.in_type.group.dim, self.padding
         if self.stride > 1:
             warn_off_grid(self, x, self.in_type.group, self.kernel_size, self.stride, padding, self.dilation)
         if padding and self.padding_mode != "zeros":
-            x = F.pad(x, [padding] * 4, mode=self.padding_mode)
+            x = F.pad(x, [padding] * 2 * dim, mode=self.padding_mode)
             padding = 0
         bias = None if self.bias is None else self.bias.repeat_interleave(self.out_type.field_size)
-        return F.conv2d(x, self._kernel_or_cached(), bias, self.stride, padding, self.dilation)
+        return CONVOLUTIONS[dim](x, self._kernel_or_cached(), bias, self.stride, padding, self.dilation)
 
     def _kernel_or_cached(self) -> Tensor:
         """In inference keep the kernel for as long as the weights hold the same numbers, however they are changed."""
@@ -197,20 +200,20 @@ class GroupConv2d(nn.Module):
         return text + ("" if self.bias is not None else ", bias=False")
 
 
-class PDOConv2d(GroupConv2d):
-    """Group convolution with filters made of partial differential operators (PDO-eConv); arguments of `GroupConv2d`.
+class PDOConv(GroupConv):
+    """Group convolution with filters made of partial differential operators (PDO-eConv); arguments of `GroupConv`.
 
     Args:
         in_type: Type of the input.
         out_type: Type of the output.
-        kernel_size: Odd side of the kernel; the default family needs 5.
-        filters: PDO family; default `pdoconv.filters.paper()`, the authors'.
-        frame_offset: Constant angle of the frame in radians, instead of the family's own (authors: pi/8).
+        kernel_size: Odd side of the kernel.
+        filters: PDO family; default `pdoconv.filters.default(dim)`.
+        frame_offset: Constant angle of the frame in radians, instead of the family's own; in the plane only.
         **kwargs: `stride`, `padding`, `dilation`, `bias`, `padding_mode`, `init`, `device`, `dtype`.
 
     >>> from pdoconv import cyclic
     >>> C8 = cyclic(8)
-    >>> layer = PDOConv2d(C8.regular(2), C8.regular(3), padding="same")
+    >>> layer = PDOConv(C8.regular(2), C8.regular(3), padding="same")
     >>> layer(torch.zeros(1, 16, 9, 9)).shape, layer.weight.shape
     (torch.Size([1, 24, 9, 9]), torch.Size([3, 2, 8, 9]))
     """
@@ -226,10 +229,40 @@ class PDOConv2d(GroupConv2d):
         **kwargs: object,
     ) -> None:
         """Choose the filter family."""
-        family = paper() if filters is None else filters
+        family = default_filters(in_type.group.dim) if filters is None else filters
         if frame_offset is not None:
             family = replace(family, frame_offset=frame_offset)
         super().__init__(in_type, out_type, kernel_size, filters=family, **kwargs)  # type: ignore[arg-type]  # passed on
+
+
+class GroupConv1d(GroupConv):
+    """`GroupConv` on the line: maps are `(batch, channels, length)`."""
+
+    only_dim = 1
+
+
+class GroupConv2d(GroupConv):
+    """`GroupConv` on the plane: maps are `(batch, channels, height, width)`."""
+
+    only_dim = 2
+
+
+class GroupConv3d(GroupConv):
+    """`GroupConv` in space: maps are `(batch, channels, depth, height, width)`."""
+
+    only_dim = 3
+
+
+class PDOConv1d(PDOConv, GroupConv1d):
+    """`PDOConv` on the line: maps are `(batch, channels, length)`."""
+
+
+class PDOConv2d(PDOConv, GroupConv2d):
+    """`PDOConv` on the plane: maps are `(batch, channels, height, width)`."""
+
+
+class PDOConv3d(PDOConv, GroupConv3d):
+    """`PDOConv` in space: maps are `(batch, channels, depth, height, width)`."""
 
 
 def _padding(name: str, padding: int | str, kernel_size: int, stride: int, dilation: int) -> int:
@@ -242,8 +275,3 @@ def _padding(name: str, padding: int | str, kernel_size: int, stride: int, dilat
     if isinstance(padding, bool) or not isinstance(padding, int) or padding < 0:
         raise ValueError(f"{name}: padding must be one whole number >= 0, 'same' or 'valid', received {padding!r}.")
     return padding
-
-
-def _autocast(x: Tensor) -> bool:
-    """Tell whether autocast is on for a tensor's device; filters are expanded in the weights' own precision."""
-    return x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)

@@ -29,7 +29,7 @@ class FieldDropout(nn.Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `(batch, channels, height, width)` to the same shape."""
+        """Map `(batch, channels, *space)` to the same shape."""
         self.in_type.check(x, "FieldDropout")
         if not self.training or self.p == 0:
             return x

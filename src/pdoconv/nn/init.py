@@ -67,9 +67,7 @@ def _energy(basis: Basis) -> NDArray[np.float64]:
 def _relu_gain(filters: Filters, group: Group, size: int, centre: bool) -> float:
     """Return the variance, for each basis filter of unit energy and each input channel, that keeps the variance 1."""
     basis: Basis = filters.basis(group, size)
-    axes = tuple(range(2, basis.ndim))
-    spectra = np.abs(np.fft.fftn(basis, (_SIDE,) * len(axes), axes)) ** 2
-    power = np.einsum("gb...,b->...", spectra, 1 / _energy(basis)) / len(basis)
+    power = np.fft.fftn(_autocorrelation(basis)).real
     covariance = np.zeros(power.shape)
     covariance.flat[0] = 1.0
     factors = []
@@ -79,6 +77,17 @@ def _relu_gain(filters: Filters, group: Group, size: int, centre: bool) -> float
         factors.append(covariance.flat[0])
         covariance = covariance / covariance.flat[0]
     return float(np.exp(-np.log(factors).mean()))
+
+
+def _autocorrelation(basis: Basis) -> NDArray[np.float64]:
+    """Return the autocorrelation of the basis filters of unit energy on the lattice: sum over them, mean over |G|."""
+    kernel = basis.shape[2:]
+    taps = (basis.reshape(*basis.shape[:2], -1) / np.sqrt(_energy(basis))[:, None]).reshape(-1, math.prod(kernel))
+    places = np.indices(kernel).reshape(len(kernel), -1)
+    lags = (places[:, :, None] - places[:, None, :]) % _SIDE
+    total = np.zeros((_SIDE,) * len(kernel))
+    np.add.at(total, tuple(lags), taps.T @ taps / len(basis))
+    return total
 
 
 def _arc_cosine(correlation: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,5 +1,6 @@
 """Pooling over the group, and over space without losing the symmetry."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -7,7 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pdoconv.fields import FieldType, require_uniform, split_fields
+from pdoconv.nn.checks import require_dim
 from pdoconv.nn.gridcheck import warn_off_grid
+
+CONVOLUTIONS: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+MAXIMA: dict[int, Callable[..., Tensor]] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+MEANS: dict[int, Callable[..., Tensor]] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
 class GroupPool(nn.Module):
@@ -34,7 +40,7 @@ class GroupPool(nn.Module):
         self.reduction = reduction
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `(batch, fields * |G|, height, width)` to `(batch, fields, height, width)`."""
+        """Map `(batch, fields * |G|, *space)` to `(batch, fields, *space)`."""
         self.in_type.check(x, "GroupPool")
         fields = split_fields(x, self.in_type)
         return fields.amax(2) if self.reduction == "max" else fields.mean(2)
@@ -44,11 +50,14 @@ class GroupPool(nn.Module):
         return f"{self.in_type} -> {self.out_type}, {self.reduction}"
 
 
-class _Pool2d(nn.Module):
+class _Pool(nn.Module):
     """Window geometry shared by the two pools of torch; warns once for sides that break the grid rule."""
+
+    only_dim: int | None = None
 
     def __init__(self, in_type: FieldType, kernel_size: int, *, stride: int | None = None, padding: int = 0) -> None:
         super().__init__()
+        require_dim(self, in_type)
         self.in_type = self.out_type = in_type
         self.kernel_size, self.padding = kernel_size, padding
         self.stride = kernel_size if stride is None else stride
@@ -68,7 +77,7 @@ class _Pool2d(nn.Module):
         return f"{self.in_type}, kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
-class MaxPool2d(_Pool2d):
+class MaxPool(_Pool):
     """Spatial max pooling that keeps lattice symmetries exact on sides that obey the grid rule.
 
     Args:
@@ -78,26 +87,26 @@ class MaxPool2d(_Pool2d):
         padding: Pixels added on every side.
 
     Raises:
-        ValueError: If the geometry is out of range, or an input is not of that type.
+        ValueError: If the geometry is out of range, the group is of another dimension, or an input is not of that type.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `(batch, channels, height, width)` to `(batch, channels, height', width')`."""
+        """Map `(batch, channels, *space)` to `(batch, channels, *space')`."""
         self._check(x)
-        return F.max_pool2d(x, self.kernel_size, self.stride, self.padding)
+        return MAXIMA[self.in_type.group.dim](x, self.kernel_size, self.stride, self.padding)
 
 
-class AvgPool2d(_Pool2d):
-    """Spatial average pooling that keeps lattice symmetries exact; arguments of `MaxPool2d`."""
+class AvgPool(_Pool):
+    """Spatial average pooling that keeps lattice symmetries exact; arguments of `MaxPool`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `(batch, channels, height, width)` to `(batch, channels, height', width')`."""
+        """Map `(batch, channels, *space)` to `(batch, channels, *space')`."""
         self._check(x)
-        return F.avg_pool2d(x, self.kernel_size, self.stride, self.padding)
+        return MEANS[self.in_type.group.dim](x, self.kernel_size, self.stride, self.padding)
 
 
-class BlurPool2d(nn.Module):
-    r"""Anti-aliased subsampling: a Gaussian $e^{-(x^2+y^2)/2\sigma^2}$, normalised, then every `stride`-th pixel.
+class BlurPool(nn.Module):
+    r"""Anti-aliased subsampling: a Gaussian $e^{-|x|^2/2\sigma^2}$, normalised, then every `stride`-th pixel.
 
     The blur is round, so it disturbs no rotation, and removes what the coarser grid cannot carry.
 
@@ -108,9 +117,11 @@ class BlurPool2d(nn.Module):
         padding: Pixels of reflection on every side; default the reach of the Gaussian, which keeps sides 1 mod stride.
 
     Raises:
-        ValueError: If `stride`, `sigma` or `padding` is out of range, or an input is not of that type.
+        ValueError: If `stride`, `sigma` or `padding` is out of range, the group is of another dimension, or an input is
+            not of that type.
     """
 
+    only_dim: int | None = None
     taps: Tensor
 
     def __init__(
@@ -118,11 +129,13 @@ class BlurPool2d(nn.Module):
     ) -> None:
         """Make the taps of the Gaussian."""
         super().__init__()
+        require_dim(self, in_type)
         self.in_type = self.out_type = in_type
         self.stride, self.sigma = stride, 0.5 * stride if sigma is None else sigma
         if stride < 1 or self.sigma <= 0 or (padding is not None and padding < 0):
             raise ValueError(
-                f"BlurPool2d: expected stride >= 1, sigma > 0, padding >= 0, received {stride}, {sigma}, {padding}."
+                f"{type(self).__name__}: expected stride >= 1, sigma > 0, padding >= 0, received {stride}, {sigma}, "
+                f"{padding}."
             )
         reach = max(1, round(3 * self.sigma))
         self.padding = reach if padding is None else padding
@@ -133,8 +146,10 @@ class BlurPool2d(nn.Module):
     def _gaussian(self) -> Tensor:
         x = torch.arange(self.kernel_size, dtype=torch.float64, device="cpu") - self.kernel_size // 2
         line = torch.exp(-(x**2) / (2 * self.sigma**2))
-        plane = line[:, None] * line
-        return plane / plane.sum()
+        taps = line
+        for _ in range(self.in_type.group.dim - 1):
+            taps = taps[..., None] * line
+        return taps / taps.sum()
 
     def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]  # torch's own signature is untyped
         """Keep the taps in float64: they are cast to the input's dtype when used."""
@@ -143,16 +158,71 @@ class BlurPool2d(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `(batch, channels, height, width)` to `(batch, channels, height', width')`."""
-        self.in_type.check(x, "BlurPool2d")
+        """Map `(batch, channels, *space)` to `(batch, channels, *space')`."""
+        name, dim = type(self).__name__, self.in_type.group.dim
+        self.in_type.check(x, name)
         if not x.is_floating_point():
-            raise ValueError(f"BlurPool2d: expected floating-point maps, received {x.dtype}: convert with x.float().")
+            raise ValueError(f"{name}: expected floating-point maps, received {x.dtype}: convert with x.float().")
         warn_off_grid(self, x, self.in_type.group, self.kernel_size, self.stride, self.padding)
         if self.padding:
-            x = F.pad(x, [self.padding] * 4, mode="reflect")
-        weight = self.taps.to(x.dtype).expand(x.shape[1], 1, -1, -1)
-        return F.conv2d(x, weight, stride=self.stride, groups=x.shape[1])
+            x = F.pad(x, [self.padding] * 2 * dim, mode="reflect")
+        weight = self.taps.to(x.dtype).expand(x.shape[1], 1, *self.taps.shape)
+        return CONVOLUTIONS[dim](x, weight, stride=self.stride, groups=x.shape[1])
 
     def extra_repr(self) -> str:
         """Print geometry."""
         return f"{self.in_type}, stride={self.stride}, sigma={self.sigma}, padding={self.padding}"
+
+
+class MaxPool1d(MaxPool):
+    """`MaxPool` on the line."""
+
+    only_dim = 1
+
+
+class MaxPool2d(MaxPool):
+    """`MaxPool` on the plane."""
+
+    only_dim = 2
+
+
+class MaxPool3d(MaxPool):
+    """`MaxPool` in space."""
+
+    only_dim = 3
+
+
+class AvgPool1d(AvgPool):
+    """`AvgPool` on the line."""
+
+    only_dim = 1
+
+
+class AvgPool2d(AvgPool):
+    """`AvgPool` on the plane."""
+
+    only_dim = 2
+
+
+class AvgPool3d(AvgPool):
+    """`AvgPool` in space."""
+
+    only_dim = 3
+
+
+class BlurPool1d(BlurPool):
+    """`BlurPool` on the line."""
+
+    only_dim = 1
+
+
+class BlurPool2d(BlurPool):
+    """`BlurPool` on the plane."""
+
+    only_dim = 2
+
+
+class BlurPool3d(BlurPool):
+    """`BlurPool` in space."""
+
+    only_dim = 3

@@ -52,7 +52,7 @@ class BandLimited:
 
     cutoff: float = 1.6
     sigma: float = 1.0
-    order: Literal[2, 4] = 2
+    order: Literal[2, 4] = 4
 
     def __post_init__(self) -> None:
         """Check the arguments."""
@@ -82,7 +82,7 @@ def gaussian(sigma: float = 1.0, *, corrected: bool = True) -> Gaussian:
     return Gaussian(float(sigma), corrected)
 
 
-def band_limited(cutoff: float = 1.6, *, sigma: float = 1.0, order: Literal[2, 4] = 2) -> BandLimited:
+def band_limited(cutoff: float = 1.6, *, sigma: float = 1.0, order: Literal[2, 4] = 4) -> BandLimited:
     """Return stencils whose equivariance error is least, in the mean square, below a frequency.
 
     Octaves count alike. What the error leaves open is chosen near the derivatives of a Gaussian.
@@ -90,8 +90,8 @@ def band_limited(cutoff: float = 1.6, *, sigma: float = 1.0, order: Literal[2, 4
     Args:
         cutoff: Highest frequency, radians per pixel, at most pi.
         sigma: Width of the Gaussian in pixels.
-        order: 4 asks for fourth-order equivariance besides (where the kernel can carry it), which helps fine grids and
-            leaves less freedom for the band.
+        order: 4 asks for fourth-order equivariance besides, where the kernel can carry it; 2 leaves more freedom for
+            the band and is worse on fine grids.
 
     Raises:
         ValueError: If the cutoff is not in (0, pi], sigma is not positive and finite, or the order not 2 or 4.

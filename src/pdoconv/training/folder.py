@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from pdoconv.filters import fingerprint
-from pdoconv.nn import GroupConv2d
+from pdoconv.nn import GroupConv
 from pdoconv.recipes import MnistRotSmall, recipe
 from pdoconv.training.provenance import provenance
 
@@ -146,7 +146,7 @@ class RunFolder:
 
 def filters_fingerprint(net: nn.Module) -> str:
     """Return the fingerprints of every distinct basis in a network, in order of appearance."""
-    layers = [m for m in net.modules() if isinstance(m, GroupConv2d)]
+    layers = [m for m in net.modules() if isinstance(m, GroupConv)]
     marks = [fingerprint(m.filters, m.in_type.group, m.kernel_size) for m in layers]
     return ",".join(dict.fromkeys(marks))
 
