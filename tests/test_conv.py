@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from conftest import relative
 
 import pdoconv as pdo
-from pdoconv.filters import paper, pointwise
+from pdoconv.filters import default, paper, pointwise
 
 GROUP = {4: pdo.cyclic(4), 8: pdo.cyclic(8)}
 
@@ -97,7 +98,7 @@ def test_loop_reference(name, kind_in, kind_out):
     """Write the definition out element by element, from the matrices alone."""
     group, fields = pdo.group(name), {"in": 2, "out": 3}
     in_type, out_type = getattr(group, kind_in)(2), getattr(group, kind_out)(3)
-    layer = pdo.PDOConv2d(in_type, out_type, dtype=torch.float64)
+    layer = pdo.PDOConv2d(in_type, out_type, filters=paper(), dtype=torch.float64)
     basis = paper().basis(group, 5)
     kernel = layer.kernel().detach().numpy()
     n = group.order
@@ -144,16 +145,17 @@ def test_shape_of_the_weight():
         ("trivial", "trivial"): (3, 2, 1, 9),
     }
     for (first, last), shape in shapes.items():
-        layer = pdo.PDOConv2d(getattr(D4, first)(2), getattr(D4, last)(3))
+        layer = pdo.PDOConv2d(getattr(D4, first)(2), getattr(D4, last)(3), filters=paper())
         assert layer.weight.shape == shape
         assert layer.bias.shape == (3,)
 
 
 def test_frame_offset():
     C8 = pdo.cyclic(8)
-    layer = pdo.PDOConv2d(C8.trivial(1), C8.regular(1), frame_offset=0.0)
-    assert layer.filters == paper(0.0)
-    assert pdo.PDOConv2d(C8.trivial(1), C8.regular(1)).filters == paper(math.pi / 8)
+    types = C8.trivial(1), C8.regular(1)
+    assert pdo.PDOConv2d(*types, filters=paper(), frame_offset=0.0).filters == paper(0.0)
+    assert pdo.PDOConv2d(*types, frame_offset=0.3).filters == replace(default(2), frame_offset=0.3)
+    assert pdo.PDOConv2d(*types).filters == default(2) == pdo.filters.pdo()
 
 
 def test_gradients():

@@ -7,10 +7,15 @@ import pytest
 import pdoconv as pdo
 from pdoconv import operators as ops
 from pdoconv.filters import PDOFilters, fingerprint, paper, pointwise
-from pdoconv.filters import pdo as family
 from pdoconv.filters.pdo import template_matrix
 from pdoconv.groups import MIRROR, Group, rotation
 from pdoconv.stencils import finite_difference
+
+
+def family(operators=None, **options):
+    """The authors' schemes and raw coefficients unless told otherwise."""
+    options = {"stencils": finite_difference(), "weights": "operators"} | options
+    return pdo.filters.pdo(ops.paper() if operators is None else operators, **options)
 
 
 def single(matrix):
@@ -88,7 +93,7 @@ def test_bad_input():
         paper(math.nan)
     with pytest.raises(ValueError, match="one dimension"):
         PDOFilters((ops.derivatives(2)[0], ops.derivatives(3)[0]), finite_difference())
-    with pytest.raises(ValueError, match="'operators' or 'template'"):
+    with pytest.raises(ValueError, match="one of \\('orthonormal', 'operators', 'template'\\)"):
         paper(weights="raw")
     with pytest.raises(ValueError, match="as many operators as taps"):
         template_matrix(family(ops.paper()[:5]))

@@ -114,7 +114,7 @@ def test_unit_variance_through_ten_layers(name, weights):
 
 def test_authors_initialisation():
     """Variance 2 / (9 c_in |G|), truncated at two standard deviations of the parent normal."""
-    layer = pdo.PDOConv2d(C8.regular(8), C8.regular(32), init="authors")
+    layer = pdo.PDOConv2d(C8.regular(8), C8.regular(32), filters=pdo.filters.paper(), init="authors")
     variance = 2 / (9 * 64)
     assert abs(float(layer.weight.detach().var()) / variance - 1) < 0.05
     assert layer.weight.abs().max() < 2 * (1.3 * variance) ** 0.5 + 1e-6

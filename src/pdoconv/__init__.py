@@ -10,9 +10,6 @@ from pdoconv import stencils as stencils
 from pdoconv.export import export as export
 from pdoconv.fields import FieldType as FieldType
 from pdoconv.groups import Group as Group
-from pdoconv.groups import cyclic as cyclic
-from pdoconv.groups import dihedral as dihedral
-from pdoconv.groups import group as group
 from pdoconv.measure import equivariance_curve as equivariance_curve
 from pdoconv.measure import equivariance_error as equivariance_error
 from pdoconv.nn import AvgPool1d as AvgPool1d
@@ -36,5 +33,12 @@ from pdoconv.nn import PDOConv1d as PDOConv1d
 from pdoconv.nn import PDOConv2d as PDOConv2d
 from pdoconv.nn import PDOConv3d as PDOConv3d
 from pdoconv.nn import Sequential as Sequential
+from pdoconv.pointgroups import cyclic as cyclic
+from pdoconv.pointgroups import dihedral as dihedral
+from pdoconv.pointgroups import group as group
+from pdoconv.pointgroups import icosahedral as icosahedral
+from pdoconv.pointgroups import octahedral as octahedral
+from pdoconv.pointgroups import reflection as reflection
+from pdoconv.pointgroups import tetrahedral as tetrahedral
 
 __version__ = "0.1.0"

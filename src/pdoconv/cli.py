@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import asdict
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,6 +49,8 @@ def train(
     weight_decay: Annotated[float | None, typer.Option(help="Decoupled weight decay.")] = None,
     dropout: Annotated[float | None, typer.Option(help="Probability of dropout.")] = None,
     label_smoothing: Annotated[float | None, typer.Option(help="Of the training loss.")] = None,
+    filters: Annotated[str | None, typer.Option(help="Filter family, such as paper, band-limited, plain.")] = None,
+    fields: Annotated[int | None, typer.Option(help="Regular fields of every layer (channels, if plain).")] = None,
     train_on: Annotated[str | None, typer.Option(help="'train' (10,000, with validation) or 'all' (12,000).")] = None,
     precision: Annotated[str | None, typer.Option(help="'32-true' or 'bf16-mixed'; default what is fast here.")] = None,
     devices: Annotated[str, typer.Option(help="Number of devices, or 'auto'.")] = "auto",
@@ -71,6 +73,8 @@ def train(
         "weight_decay": weight_decay,
         "dropout": dropout,
         "label_smoothing": label_smoothing,
+        "filters": filters,
+        "fields": fields,
         "train_on": train_on,
         "precision": precision,
     }
@@ -81,7 +85,7 @@ def train(
     folder = run or Path("runs") / f"{recipe}-seed{settings.seed}"
     if resume:  # what was not given is as the run was started
         _, known = RunFolder(folder).read_config()
-        settings = kind(**{f.name: getattr(known, f.name) for f in fields(kind)} | given)
+        settings = kind(**asdict(known) | given)
     count = int(devices) if devices.isdigit() else devices
     done = run_training(
         recipe,

@@ -1,14 +1,12 @@
-r"""Finite groups of rotations and reflections: matrices, products, inverses, names.
+r"""Finite groups of rotations and reflections: matrices, products, inverses.
 
-A group is an ordered table of orthogonal matrices; everything else follows from the table, in any dimension.
-On the plane: $C_n$ element k is $R(2\pi k/n)$; $D_n$ element $g = s n + k$ is $R(2\pi k/n)\, m^s$,
-$m = \mathrm{diag}(1,-1)$.
+A group is an ordered table of orthogonal matrices; everything else follows from the table, in any dimension. The groups
+that have names are in `pdoconv.pointgroups`.
 """
 
 import math
-import re
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -168,54 +166,3 @@ def rotation(angle: float) -> Matrix:
 
 MIRROR: Matrix = np.diag([1.0, -1.0])
 """The reflection m that turns y to -y."""
-
-
-@lru_cache(maxsize=256)
-def cyclic(n: int) -> Group:
-    """Return $C_n$, the n rotations of the plane by multiples of 360/n degrees (`p4`, `p6`, `p8` for n = 4, 6, 8).
-
-    Raises:
-        ValueError: If n is not a whole number of at least 1.
-
-    >>> cyclic(8)
-    Group(C8: order 8, dimension 2)
-    >>> cyclic(4).is_subgroup_of(cyclic(8)), cyclic(3).is_subgroup_of(cyclic(8))
-    (True, False)
-    """
-    return Group(f"C{_positive(n)}", np.stack([rotation(2 * math.pi * k / n) for k in range(n)]))
-
-
-@lru_cache(maxsize=256)
-def dihedral(n: int) -> Group:
-    """Return $D_n$, the n rotations and n reflections of a regular n-gon (`p4m`, `p6m` for n = 4, 6).
-
-    Raises:
-        ValueError: If n is not a whole number of at least 1.
-
-    >>> dihedral(6).order
-    12
-    """
-    turns = cyclic(_positive(n)).matrices
-    return Group(f"D{n}", np.concatenate([turns, turns @ MIRROR]))
-
-
-def group(name: str) -> Group:
-    """Return a group of the plane by name: `"C8"`, `"D4"`, or the wallpaper-like `"p8"` ($C_8$), `"p6m"` ($D_6$).
-
-    Raises:
-        ValueError: If the name is not known.
-
-    >>> group("p6m") == dihedral(6), group("D4") == group("p4m"), group("p8") == cyclic(8)
-    (True, True, True)
-    """
-    match = re.fullmatch(r"(?:(?P<letter>[CD])(?P<n>\d+))|(?:p(?P<p>\d+)(?P<m>m?))", str(name))
-    if match is None:
-        raise ValueError(f"Unknown group {name!r}: expected 'C8', 'D4', 'p8' (= C8), 'p6m' (= D6) or the like.")
-    n = int(match["n"] or match["p"])
-    return dihedral(n) if match["letter"] == "D" or match["m"] else cyclic(n)
-
-
-def _positive(n: int) -> int:
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ValueError(f"The number of rotations must be a whole number of at least 1, received {n!r}.")
-    return n

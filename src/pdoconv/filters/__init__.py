@@ -6,6 +6,8 @@ A family answers one question: `basis(group, size)` is the array `(|G|, basis, *
 
 from pdoconv.filters.base import Filters as Filters
 from pdoconv.filters.base import fingerprint as fingerprint
+from pdoconv.filters.named import FAMILIES as FAMILIES
+from pdoconv.filters.named import family as family
 from pdoconv.filters.pdo import PDOFilters as PDOFilters
 from pdoconv.filters.pdo import default as default
 from pdoconv.filters.pdo import paper as paper

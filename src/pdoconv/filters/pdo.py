@@ -16,8 +16,9 @@ import numpy as np
 from pdoconv import operators as ops
 from pdoconv.filters.base import Basis
 from pdoconv.grid import Matrix
-from pdoconv.groups import Group, cyclic, rotation
+from pdoconv.groups import Group, rotation
 from pdoconv.operators import Operator
+from pdoconv.pointgroups import cyclic, icosahedral
 from pdoconv.stencils import Stencils, band_limited, discretise, finite_difference
 
 Weights = Literal["orthonormal", "operators", "template"]
@@ -119,13 +120,7 @@ def _rotations(dim: int) -> Matrix:
     """Return rotations to average over: 32 of the circle; in space the icosahedral 60, enough up to order 2."""
     if dim == 1:
         return np.ones((1, 1, 1))
-    return cyclic(32).matrices if dim == 2 else _ico()
-
-
-def _ico():
-    from pdoconv.pointgroups import icosahedral
-
-    return icosahedral().matrices
+    return cyclic(32).matrices if dim == 2 else icosahedral().matrices
 
 
 def template_matrix(filters: PDOFilters) -> Basis:

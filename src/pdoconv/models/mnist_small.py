@@ -13,28 +13,41 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pdoconv.filters import paper
-from pdoconv.groups import cyclic
+from pdoconv.filters import PDOFilters, paper
 from pdoconv.nn import BatchNorm2d, MaxPool2d, PDOConv2d, Sequential
+from pdoconv.pointgroups import cyclic
 
 
-def mnist_small(*, classes: int = 10, dropout: float = 0.2, init: Literal["unit", "authors"] = "authors") -> Sequential:
+def mnist_small(
+    *,
+    classes: int = 10,
+    fields: int = 7,
+    filters: PDOFilters | None = None,
+    dropout: float = 0.2,
+    init: Literal["unit", "authors"] = "authors",
+) -> Sequential:
     """Return the network: standardised images `(batch, 1, 28, 28)` to logits `(batch, classes)`.
 
     Args:
         classes: Number of classes.
+        fields: Regular fields of every layer.
+        filters: PDO family; default `pdoconv.filters.paper()`, the authors'. With thirteen operators six fields have as
+            many parameters as the authors' nine with seven.
         dropout: Probability of the elementwise dropout.
         init: Initialisation of the convolutions, see `pdoconv.nn.GroupConv`.
 
     >>> sum(p.numel() for p in mnist_small().parameters())
     26747
+    >>> from pdoconv.filters import default
+    >>> sum(p.numel() for p in mnist_small(filters=default(2), fields=6).parameters())
+    26550
     """
     p8 = cyclic(8)
-    image, hidden = p8.trivial(1), p8.regular(7)
+    image, hidden = p8.trivial(1), p8.regular(fields)
     layers: list[nn.Module] = []
     for number in range(1, 7):
         incoming = image if number == 1 else hidden
-        conv = PDOConv2d(incoming, hidden, filters=paper(), padding=1, bias=False, init=init)
+        conv = PDOConv2d(incoming, hidden, filters=filters or paper(), padding=1, bias=False, init=init)
         layers += [conv, BatchNorm2d(hidden, eps=1e-3), nn.ReLU()]
         layers += [MaxPool2d(hidden, 2)] if number == 2 else [nn.Dropout(dropout)]
     classifier = nn.Conv2d(hidden.channels, classes, 4, bias=False)

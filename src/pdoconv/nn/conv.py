@@ -215,7 +215,7 @@ class PDOConv(GroupConv):
     >>> C8 = cyclic(8)
     >>> layer = PDOConv(C8.regular(2), C8.regular(3), padding="same")
     >>> layer(torch.zeros(1, 16, 9, 9)).shape, layer.weight.shape
-    (torch.Size([1, 24, 9, 9]), torch.Size([3, 2, 8, 9]))
+    (torch.Size([1, 24, 9, 9]), torch.Size([3, 2, 8, 13]))
     """
 
     def __init__(

@@ -7,7 +7,8 @@ import numpy as np
 from torch import nn
 
 from pdoconv.data import MnistRot, Split, mnist_rot
-from pdoconv.models import mnist_small
+from pdoconv.filters import family
+from pdoconv.models import mnist_plain, mnist_small
 
 
 @dataclass(frozen=True)
@@ -25,18 +26,24 @@ class MnistRotSmall:
     dropout: float = 0.2
     label_smoothing: float = 0.1
     precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
+    filters: str = "paper"
+    """A name of `pdoconv.filters.FAMILIES`, or `"plain"`: ordinary convolutions with `fields` channels."""
+    fields: int = 7
+    """Regular fields of every layer. Equal parameters: 7 with nine operators, 6 with thirteen, 14 channels if plain."""
 
     classes = 10
     image_size = 28
-    title = "MNIST-rot, authors' small network, p8"
+    title = "MNIST-rot, layout of the authors' small network"
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for settings that cannot be run."""
-        if self.epochs < 1 or self.batch_size < 1 or self.seed < 0:
+        if min(self.epochs, self.batch_size, self.fields) < 1 or self.seed < 0:
             raise ValueError(
-                f"Expected epochs >= 1, batch_size >= 1 and seed >= 0, received {self.epochs}, {self.batch_size}, "
-                f"{self.seed}."
+                f"Expected epochs, batch_size and fields >= 1 and seed >= 0, received {self.epochs}, "
+                f"{self.batch_size}, {self.fields}, {self.seed}."
             )
+        if self.filters != "plain":
+            family(self.filters)
         finite = 0 < self.lr < float("inf") and 0 <= self.weight_decay < float("inf")
         if not finite or not 0 <= self.label_smoothing < 1 or not 0 < self.warmup < 1 or not 0 <= self.dropout < 1:
             raise ValueError(
@@ -51,7 +58,9 @@ class MnistRotSmall:
 
     def network(self) -> nn.Module:
         """Return the network, freshly initialised."""
-        return mnist_small(dropout=self.dropout)
+        if self.filters == "plain":
+            return mnist_plain(channels=self.fields, dropout=self.dropout)
+        return mnist_small(filters=family(self.filters), fields=self.fields, dropout=self.dropout)
 
     def data(self) -> MnistRot:
         """Return the data set."""

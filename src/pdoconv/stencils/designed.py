@@ -140,7 +140,7 @@ def _symmetrised(weights: Matrix, exponents: Exponents) -> Matrix:
 def _reordered(weights: Matrix, order: list[int]) -> Matrix:
     """Return w' with w'(x) = w(x[order]): the weights of other coordinates."""
     dim = len(order)
-    downward = [dim - 1 - i for i in range(dim) if axis_of(i)[1] < 0]
+    downward = tuple(dim - 1 - i for i in range(dim) if axis_of(i)[1] < 0)
     arranged = np.flip(weights, downward).transpose()  # one axis a coordinate, upward
     return np.flip(arranged.transpose(np.argsort(order)).transpose(), downward)
 
@@ -162,7 +162,10 @@ def _design(m: int, n: int, dim: int, size: int, sigma: float, order: int, cutof
         if np.abs(conditions @ start - values).max() < 1e-8:
             break
     else:
-        raise ValueError(f"A kernel of {size} points a side cannot carry an operator of order {n}: use a larger one.")
+        raise ValueError(
+            f"A kernel of {size} points a side cannot carry an operator of order {n}: use kernel_size={n + 1 | 1} or "
+            f"operators of lower order."
+        )
     _, s, vt = np.linalg.svd(conditions)
     free = vt[(s > 1e-10 * s[0]).sum() :].T
     step = np.linalg.solve(free.T @ quadratic @ free, free.T @ (near - quadratic @ start))

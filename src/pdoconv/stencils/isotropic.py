@@ -38,8 +38,8 @@ class Isotropic:
         """
         if sum(exponents) >= size:
             raise ValueError(
-                f"Isotropic stencils of order {sum(exponents)} need kernel_size >= {sum(exponents) + 1 | 1}, received "
-                f"{size}: use a larger kernel or operators of lower order."
+                f"A kernel of {size} points a side cannot carry an operator of order {sum(exponents)}: use "
+                f"kernel_size={sum(exponents) + 1 | 1} or operators of lower order."
             )
         return _weights(exponents, size, self.smoothing)
 
