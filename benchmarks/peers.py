@@ -6,15 +6,19 @@ All modules take and return tensors in this library's layout, channel = field * 
 """
 
 import importlib
+from dataclasses import dataclass
 from types import ModuleType
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import pdoconv as pdo
+from pdoconv.grid import move
 
-SYSTEMS = {  # name -> package, layer
-    "pdoconv": ("pdoconv", "PDOConv2d"),
+OURS = (*pdo.filters.FAMILIES, "rotated-pixels")
+PEERS = {  # name -> package, layer
     "escnn": ("escnn", "R2Conv"),
     "e2cnn-r2conv": ("e2cnn", "R2Conv"),
     "e2cnn-diffop": ("e2cnn", "R2Diffop"),  # finite differences
@@ -25,6 +29,16 @@ INSTALL = {
     "e2cnn": "pip install e2cnn==0.2.3",
     "rbf": "pip install treverhines-rbf==2025.7.4.1",
 }
+
+
+@dataclass(frozen=True)
+class RotatedPixels:
+    """The plain way: every tap of an ordinary kernel, turned with it by bilinear interpolation."""
+
+    def basis(self, group: pdo.Group, size: int) -> NDArray[np.float64]:
+        """Return `(|G|, size * size, size, size)`."""
+        taps = torch.eye(size * size, dtype=torch.float64).view(1, -1, size, size)
+        return torch.cat([move(taps, matrix) for matrix in group.matrices]).numpy()
 
 
 class PeerConv(nn.Module):
@@ -67,26 +81,26 @@ def conv(
     e2cnn's cache, whose keys leave the discretisation out, cannot mix two schemes; construction takes longer for it.
 
     Args:
-        system: One of `SYSTEMS`.
+        system: One of `OURS` or `PEERS`.
         in_type: Type of the input, of a cyclic group.
         out_type: Type of the output.
         kernel_size: Odd side of the kernel.
         padding: Zeros on every side.
-        init: `"default"`, the library's own; `"normal"`, N(0, 1) on its basis; `"authors"` for `"pdoconv"` alone.
+        init: `"default"`, the library's own; `"normal"`, N(0, 1) on its basis.
         **options: Passed on to the library's layer.
 
     Raises:
         ValueError: If the system or the initialisation is unknown, or the group is not cyclic.
         ImportError: If the peer is not installed.
     """
-    if system not in SYSTEMS:
-        raise ValueError(f"Unknown system {system!r}: expected one of {tuple(SYSTEMS)}.")
-    package, name = SYSTEMS[system]
+    if system not in OURS and system not in PEERS:
+        raise ValueError(f"Unknown system {system!r}: expected one of {(*OURS, *PEERS)}.")
     layer: nn.Module
-    if package == "pdoconv":
-        ours = "unit" if init in ("default", "normal") else init
-        layer = pdo.PDOConv2d(in_type, out_type, kernel_size, padding=padding, bias=False, init=ours, **options)
+    if system in OURS:
+        filters = RotatedPixels() if system == "rotated-pixels" else pdo.filters.family(system)
+        layer = pdo.GroupConv2d(in_type, out_type, kernel_size, filters=filters, padding=padding, bias=False, **options)
     else:
+        package, name = PEERS[system]
         group = in_type.group
         if group.order < 2 or group != pdo.cyclic(group.order):
             raise ValueError(f"{system}: expected a cyclic group such as C8, received {group}.")
