@@ -75,7 +75,7 @@ def train(name: str, seed: int, images: np.ndarray, labels: np.ndarray) -> dict[
 
 
 def equivariance(net: nn.Module, name: str) -> dict[str, float]:
-    """Return errors at 45 degrees: a random layer at 0.4 rad per pixel, and the trained network's features and logits."""
+    """Return errors at 45 degrees: a random layer at 0.4 rad per pixel, the trained network's features and logits."""
     C8 = pdo.cyclic(8)
     digits: Tensor = torch.from_numpy(mnist_rot().valid.images[:64].astype(np.float64) / 255)[:, None]
     types = {"in_type": C8.trivial(1), "out_type": C8.trivial(10)}
