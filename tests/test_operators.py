@@ -129,3 +129,11 @@ def test_families_refuse():
         ops.adapted(1, 2)
     with pytest.raises(ValueError, match="1, 2 and 3 dimensions"):
         ops.harmonics(2, 4)
+
+
+def test_arithmetic():
+    u, v = ops.derivatives(2)
+    assert -u == u * -1.0 == u - u * 2.0
+    for join in (lambda: u + ops.derivatives(3)[0], lambda: u * ops.derivatives(1)[0]):
+        with pytest.raises(ValueError, match="cannot be joined"):
+            join()

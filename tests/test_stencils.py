@@ -110,6 +110,16 @@ def test_second_order_where_five_points_end(name, m, n):
     assert equivariance_order(ops.adapted(m, n)[0], ROUND[name], 7) == 4
 
 
+def test_nine_parameters_all_of_fourth_order():
+    """(u^2 + v^2)^2 in the place of u^2 v^2: no turned copy needs D(4, 4)."""
+    nine, paper = ops.paper_biharmonic(), ops.paper()
+    assert len(nine) == 9
+    assert all(equivariance_order(h, isotropic(), 5) >= 4 for h in nine)
+    assert [equivariance_order(h, isotropic(), 5) for h in paper[-1:]] == [2]
+    filters = pdo.filters.pdo(nine, isotropic(), weights="operators")
+    assert filters.basis(pdo.cyclic(8), 5).shape == (8, 9, 5, 5)
+
+
 def test_forced_constants():
     """D(3,3) (1 + h^2 Laplacian / 4), Laplacian^2 (1 + h^2 Laplacian / 6) on 5x5."""
     laplacian = ops.adapted(0, 2)[0]
