@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 # torch first, and this build: the newest one would pull several gigabytes of CUDA packages
 TORCH ?= torch==2.13.0
 DEMO ?= runs/demo
+PEER_escnn := escnn==1.0.11
+PEER_e2cnn := e2cnn==0.2.3 treverhines-rbf==2025.7.4.1
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-all lint bench equivariance families clean
 .DELETE_ON_ERROR:
 
 $(VENV)/ready: pyproject.toml
@@ -33,8 +35,25 @@ lint: $(VENV)/ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Every filter family beside the peers, each in an environment of its own; escnn needs a Fortran compiler.
+.venv-escnn/ready .venv-e2cnn/ready: .venv-%/ready: pyproject.toml
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/pip install -q --disable-pip-version-check "$(TORCH)"
+	.venv-$*/bin/pip install -q --disable-pip-version-check $(PEER_$*)
+	.venv-$*/bin/pip install -q --disable-pip-version-check -e .
+	touch $@
+
+equivariance: $(VENV)/ready .venv-escnn/ready .venv-e2cnn/ready
+	.venv-escnn/bin/python benchmarks/equivariance.py --systems escnn
+	.venv-e2cnn/bin/python benchmarks/equivariance.py --systems e2cnn-r2conv e2cnn-diffop e2cnn-diffop-gauss
+	$(BIN)/python benchmarks/equivariance.py
+
+# Which filter family should be the default? About an hour for one seed of each.
+families: $(VENV)/ready
+	$(BIN)/python benchmarks/families.py
+
 bench: $(VENV)/ready
 	$(BIN)/python benchmarks/layer_speed.py
 
 clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-escnn .venv-e2cnn runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

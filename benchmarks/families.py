@@ -15,6 +15,7 @@ import logging
 import sys
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,47 @@ def equivariance(net: nn.Module, name: str) -> dict[str, float]:
     return {key: float(f"{value:.2e}") for key, value in found.items()}
 
 
+def energy_passed(images: np.ndarray) -> dict[str, float]:
+    """Return the share of the energy of 5x5 patches (global mean removed) that each orthonormal basis passes."""
+    x = torch.from_numpy(images[:2000]).double()[:, None]
+    patches = nn.functional.unfold(x - x.mean(), 5, padding=2).transpose(1, 2).reshape(-1, 25)
+    covariance = (patches.T @ patches / len(patches)).numpy()
+    shares = {}
+    for name in FAMILIES:
+        basis = replace(family(name), weights="orthonormal").basis(pdo.cyclic(8), 5).reshape(8, -1, 25)
+        shares[name] = round(float(np.einsum("gbx,xy,gby->", basis, covariance, basis)) / 8 / covariance.trace(), 3)
+    return shares
+
+
+def table(known: dict) -> str:
+    """Return the result as a Markdown table, best family first."""
+    names = sorted({run["family"] for run in known["runs"]}, key=lambda n: np.mean(column(known, n, "error %")))
+    lines = [
+        "| family | parameters | error % (mean ± sd, runs) | patch energy passed | one layer at 0.4 rad per pixel | "
+        "trained: first layer | features | logits | seconds an epoch |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name in names:
+        errors = column(known, name, "error %")
+        spread = f" ± {np.std(errors, ddof=1):.2f}" if len(errors) > 1 else ""
+        keys = ("one random layer, 0.4 rad per pixel", "first layer, digits", "features, digits", "logits, digits")
+        cells = [f"{np.mean(found):.1e}" if (found := column(known, name, key)) else "-" for key in keys]
+        share = known["patch energy passed"].get(name, "-")
+        seconds = np.mean(column(known, name, "seconds an epoch"))
+        parameters = column(known, name, "parameters")[0]
+        lines.append(
+            f"| `{name}` | {parameters:,} | {np.mean(errors):.2f}{spread} ({len(errors)}) | {share} | "
+            + " | ".join(cells)
+            + f" | {seconds:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def column(known: dict, name: str, key: str) -> list[float]:
+    """Return one entry of all runs of a family."""
+    return [run[key] for run in known["runs"] if run["family"] == name and key in run]
+
+
 def main() -> None:
     """Run what is missing and write the result after every network."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -107,6 +149,9 @@ def main() -> None:
             known["runs"].append(train(name, seed, images, labels))
             RESULT.write_text(json.dumps(known, indent=1) + "\n")
             print(known["runs"][-1], file=sys.stderr, flush=True)
+    known["patch energy passed"] = energy_passed(mnist_rot().train.images)
+    RESULT.write_text(json.dumps(known, indent=1) + "\n")
+    print(table(known))
 
 
 if __name__ == "__main__":

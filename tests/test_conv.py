@@ -158,6 +158,16 @@ def test_frame_offset():
     assert pdo.PDOConv2d(*types).filters == default(2) == pdo.filters.pdo()
 
 
+def test_default_for_small_kernels():
+    """A 3x3 kernel carries orders 0 to 2, a 1x1 kernel order 0."""
+    C8 = pdo.cyclic(8)
+    for size, operators in ((1, 1), (3, 6), (7, 13)):
+        layer = pdo.PDOConv2d(C8.trivial(1), C8.regular(1), size, padding=size // 2).double()
+        assert layer.weight.shape[-1] == operators
+        assert pdo.equivariance_error(layer, 90, size=9) < 1e-12
+        assert pdo.equivariance_error(layer, 45) < 1e-2
+
+
 def test_gradients():
     C4 = pdo.cyclic(4)
     for first, last in ((C4.regular(1), C4.regular(1)), (C4.trivial(2), C4.regular(1)), (C4.regular(1), C4.trivial(2))):
@@ -210,7 +220,7 @@ C8 = pdo.cyclic(8)
     ("options", "message"),
     [
         ({"kernel_size": 4}, "use an odd one"),
-        ({"kernel_size": 3}, "kernel_size=5"),
+        ({"kernel_size": 3, "filters": paper()}, "kernel_size=5"),
         ({"kernel_size": 0}, ">= 1"),
         ({"kernel_size": (5, 5)}, "one whole number"),
         ({"padding": -1}, "padding must be"),

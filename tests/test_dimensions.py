@@ -340,7 +340,7 @@ def test_the_dimension_of_the_group_decides():
 
 
 def test_default_filters():
-    for dim, count in ((1, 3), (2, 13), (3, 10)):
+    for dim, count in ((1, 5), (2, 13), (3, 10)):
         assert len(default(dim).operators) == count
     with pytest.raises(ValueError, match="angle in the plane"):
         pdo.PDOConv3d(TURNS.trivial(1), TURNS.regular(1), frame_offset=0.1)

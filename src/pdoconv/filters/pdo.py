@@ -160,13 +160,23 @@ def pdo(
     return PDOFilters(chosen, stencils or band_limited(), frame_offset, weights)
 
 
-def default(dim: int) -> PDOFilters:
-    """Return the family that a `PDOConv` layer takes when none is given, for a space of `dim` dimensions.
+def default(dim: int, size: int = 5) -> PDOFilters:
+    """Return the family that a `PDOConv` layer takes when none is given: band-limited stencils, orthonormal weights.
 
-    Band-limited stencils; on the plane the thirteen operators that turned copies of the paper's nine consist of,
-    otherwise all up to order 2. Chosen by the measurements in `docs/design/003-stencils.md`.
+    On the plane with kernels of 5 and more the thirteen operators that turned copies of the paper's nine consist of;
+    otherwise all operators that the kernel carries, up to order 4 (in space up to order 2). Chosen by the measurements
+    in `docs/design/003-stencils.md`.
+
+    Args:
+        dim: Dimension of space.
+        size: Side of the kernel.
+
+    >>> [len(default(dim, size).operators) for dim, size in ((2, 5), (2, 3), (3, 5), (1, 5))]
+    [13, 6, 10, 5]
     """
-    return pdo(ops.rotation_closed(ops.paper()) if dim == 2 else ops.rotation_adapted(2, dim))
+    if dim == 2 and size >= 5:
+        return pdo()
+    return pdo(ops.rotation_adapted(min(max(size, 1) - 1, 2 if dim == 3 else 4), dim))
 
 
 def paper(frame_offset: float = math.pi / 8, *, weights: Weights = "template") -> PDOFilters:

@@ -207,7 +207,7 @@ class PDOConv(GroupConv):
         in_type: Type of the input.
         out_type: Type of the output.
         kernel_size: Odd side of the kernel.
-        filters: PDO family; default `pdoconv.filters.default(dim)`.
+        filters: PDO family; default `pdoconv.filters.default(dim, kernel_size)`.
         frame_offset: Constant angle of the frame in radians, instead of the family's own; in the plane only.
         **kwargs: `stride`, `padding`, `dilation`, `bias`, `padding_mode`, `init`, `device`, `dtype`.
 
@@ -229,7 +229,7 @@ class PDOConv(GroupConv):
         **kwargs: object,
     ) -> None:
         """Choose the filter family."""
-        family = default_filters(in_type.group.dim) if filters is None else filters
+        family = filters or default_filters(in_type.group.dim, kernel_size if isinstance(kernel_size, int) else 5)
         if frame_offset is not None:
             family = replace(family, frame_offset=frame_offset)
         super().__init__(in_type, out_type, kernel_size, filters=family, **kwargs)  # type: ignore[arg-type]  # passed on
