@@ -17,10 +17,10 @@ $(VENV)/ready: pyproject.toml
 	$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
 	touch $@
 
-# Train the authors' small network on the 12,000 digits of MNIST-rot for a few epochs, test it, draw two pictures.
+# Train the small network with the default filters on the 12,000 digits of MNIST-rot, test it, draw two pictures.
 demo: $(VENV)/ready
 	rm -rf $(DEMO)
-	$(BIN)/pdoconv train mnist-rot-small --train-on all --epochs 7 --weight-decay 0.05 --label-smoothing 0 --dropout 0.1 --run $(DEMO)
+	$(BIN)/pdoconv train mnist-rot-small --filters band-limited --fields 6 --train-on all --epochs 7 --weight-decay 0.05 --label-smoothing 0 --dropout 0.1 --run $(DEMO)
 	$(BIN)/pdoconv measure $(DEMO)
 
 test: $(VENV)/ready lint

@@ -27,6 +27,7 @@ import pdoconv as pdo
 from pdoconv.data import mnist_rot
 from pdoconv.measure.functions import random_waves
 from pdoconv.stencils.base import offsets
+from pdoconv.training.provenance import provenance
 
 C8 = pdo.cyclic(8)
 SIZES = (33, 65, 129)
@@ -56,7 +57,7 @@ def patch_error(module: nn.Module, reach: int, size: int, seed: int) -> float:
     return float((plain - turned).norm() / plain.norm())
 
 
-def train(net: nn.Module, epochs: int, title: str) -> float:
+def train(net: nn.Module, epochs: int, lr: float, title: str) -> float:
     """Train on the 10,000 training images of MNIST-rot (one cycle of AdamW); return the test error in percent."""
     data = mnist_rot()
     mean, std = float(data.train.images.mean()), float(data.train.images.std())
@@ -64,7 +65,7 @@ def train(net: nn.Module, epochs: int, title: str) -> float:
     y = torch.from_numpy(data.train.labels.astype(np.int64))
     optimizer = torch.optim.AdamW(net.parameters(), weight_decay=0.01)
     steps = epochs * (len(x) // 64)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, steps)
     for step in range(steps):
         if step % (len(x) // 64) == 0:
             order = torch.randperm(len(x))
@@ -94,7 +95,7 @@ def six_layers(net: nn.Module, seed: int) -> dict[str, float]:
     }
 
 
-def measure(system: str, seeds: int, epochs: int) -> dict[str, object]:
+def measure(system: str, seeds: int, epochs: int, lr: float) -> dict[str, object]:
     """Return everything about one system."""
     layers: dict[str, list[list[float]]] = {"trivial -> regular": [], "regular -> regular": [], "three layers, ELU": []}
     for seed in range(seeds):
@@ -116,10 +117,28 @@ def measure(system: str, seeds: int, epochs: int) -> dict[str, object]:
         "six layers, initial": {k: float(f"{e:.2e}") for k, e in six_layers(net.eval(), 0).items()},
     }
     if epochs:
-        result["test error %"] = round(train(net, epochs, system), 2)
+        result["test error %"] = round(train(net, epochs, lr, system), 2)
         result["six layers, trained"] = {k: float(f"{e:.2e}") for k, e in six_layers(net, 0).items()}
     result["parameters of the network"] = sum(p.numel() for p in net.parameters())
-    return result | {"seeds": seeds, "epochs": epochs}
+    return result | {"seeds": seeds, "epochs": epochs, "lr": lr}
+
+
+def table(systems: dict[str, dict[str, dict[str, object]]]) -> str:
+    """Return the results as a Markdown table."""
+    lines = [
+        "| system | one layer, 33 / 65 / 129 | three layers and ELU, 33 / 65 / 129 | six layers, initial: smooth, "
+        "digits | trained: smooth, digits | test error % | parameters |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, result in systems.items():
+        errors = result["errors at 33, 65, 129"]
+        cells = [" ".join(f"{e:.1e}" for e in errors[k]) for k in ("regular -> regular", "three layers, ELU")]
+        for when in ("initial", "trained"):
+            six = result.get(f"six layers, {when}")
+            cells.append(f"{six['smooth']:.2f}, {six['digits']:.2f}" if six else "-")
+        cells += [str(result.get("test error %", "-")), f"{result['parameters of the network']:,}"]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def draw(systems: dict[str, dict[str, dict[str, object]]], picture: Path) -> None:
@@ -158,15 +177,15 @@ def main() -> None:
     parser.add_argument("--systems", nargs="+", default=[*peers.OURS])
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=2, help="of the six-layer network; 0 leaves it untrained")
+    parser.add_argument("--lr", type=float, default=1e-2, help="highest learning rate of that training")
     options = parser.parse_args()
     known = json.loads(RESULT.read_text()) if RESULT.exists() else {"systems": {}}
     for system in options.systems:
-        known["systems"][system] = measure(system, options.seeds, options.epochs)
-        known["command"] = "python benchmarks/equivariance.py [--systems NAME], peers in environments of their own"
+        known["systems"][system] = measure(system, options.seeds, options.epochs, options.lr)
+        known |= {**provenance(), "command": "make equivariance"}
         RESULT.write_text(json.dumps(known, indent=1) + "\n")
     order = [name for name in (*peers.OURS, *peers.PEERS) if name in known["systems"]]
-    for name in order:
-        print(f"{name:20}", known["systems"][name])
+    print(table({name: known["systems"][name] for name in order}))
     try:
         draw({name: known["systems"][name] for name in order}, RESULT.with_suffix(".png"))
     except ModuleNotFoundError:  # the environment of a peer may lack matplotlib

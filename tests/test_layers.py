@@ -91,11 +91,11 @@ def test_layers_check_their_input(make):
         make(C8.regular(1) + C8.trivial(1))
 
 
-@pytest.mark.parametrize("weights", ["template", "operators"])
+@pytest.mark.parametrize("weights", ["template", "operators", "default"])
 @pytest.mark.parametrize("name", ["C4", "C8", "C6", "D4"])
 def test_unit_variance_through_ten_layers(name, weights):
     group = pdo.group(name)
-    filters = pdo.filters.paper(weights=weights)
+    filters = pdo.filters.default(2) if weights == "default" else pdo.filters.paper(weights=weights)
     last = []
     for seed in range(3):
         torch.manual_seed(seed)
