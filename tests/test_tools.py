@@ -229,3 +229,27 @@ def test_constants_survive_a_failed_conversion_and_follow_assigned_weights():
     double = pdo.PDOConv2d(pdo.cyclic(8).trivial(1), pdo.cyclic(8).regular(1), dtype=torch.float64)
     layer.load_state_dict(double.state_dict(), assign=True)
     assert torch.equal(layer.kernel(), double.kernel())
+
+
+def test_survey_of_any_module(tmp_path, monkeypatch):
+    """A typed layer, a typed network, a plain CNN from a user's own file; what is no module is refused."""
+    from pdoconv.survey import load, survey
+
+    layer, size = load("isotropic")
+    found = survey(layer, size=size, step=90)
+    assert list(found) == ["angle", "frequency", "size"]
+    assert found["angle"]["layer"][45.0] < 1e-3
+    assert found["size"]["layer"][65] < found["size"]["layer"][33]
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\nthing = 3\n"
+        "def net():\n    return nn.Sequential(nn.Conv2d(2, 4, 5), nn.AdaptiveAvgPool2d(1), nn.Flatten())\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    plain, _ = load("mine:net")
+    errors = survey(plain, size=15, step=45)["angle"]["output"]
+    assert list(errors) == [45.0 * k for k in range(9)]
+    assert errors[0.0] == 0 < errors[90.0]
+    with pytest.raises(ValueError, match="no torch module"):
+        load("mine:thing")
+    with pytest.raises(ValueError, match="neither field types"):
+        survey(torch.nn.ReLU(), size=9)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pdoconv import measure
 from pdoconv.filters import FAMILIES, family
@@ -67,7 +67,10 @@ def survey(
     Returns:
         Panels by name, each curves by label, each errors by angle, frequency, size or name of the layer.
     """
-    layers = {name: part for name, part in module.named_modules() if hasattr(part, "out_type") and name} or {"": module}
+    layers = {name: part for name, part in module.named_modules() if hasattr(part, "out_type") and name}
+    if not layers and not hasattr(module, "out_type"):
+        return {"angle": {"output": _untyped(module, size, frequency, step)}}
+    layers = layers or {"": module}
     convolutions = {name: part for name, part in layers.items() if callable(getattr(part, "kernel", None))}
     options = {"size": size, "frequency": frequency, "smooth": True}
     angles: Curves = {}
@@ -77,7 +80,8 @@ def survey(
         order = layers[name].out_type.group.order
         turns = [360 * k / order for k in range(order + 1)]
         angles[_label(name)] = measure.equivariance_curve(module, turns, at=name or None, **options)
-    if len(layers) > 1 and _flat(module, size):
+    first_type = next(part.in_type for part in layers.values() if hasattr(part, "in_type"))
+    if _output(module, first_type.channels, size).dim() == 2:
         every = [step * k for k in range(int(360 / step) + 1)]
         angles["output (invariance)"] = measure.equivariance_curve(module, every, **options)
     if convolutions:
@@ -87,7 +91,9 @@ def survey(
             _label(name): measure.layer_error(part, band, rotation=rotation) for name, part in convolutions.items()
         }
         first = next(iter(convolutions))
-        found["size"] = {_label(first): measure.error_over_size(convolutions[first], SIZES, rotation=rotation)}
+        found["size"] = {
+            _label(first): measure.error_over_size(convolutions[first], SIZES, rotation=rotation, samples=4)
+        }
     if len(layers) > 1:
         _say("over depth")
         errors = measure.error_over_depth(module, rotation, size=size, frequency=frequency)
@@ -103,9 +109,23 @@ def _label(name: str) -> str:
     return f"layer {name}" if name else "layer"
 
 
-def _flat(module: nn.Module, size: int) -> bool:
-    """Tell whether the outputs are `(batch, features)`."""
-    like = next(module.parameters())
-    channels = next(t for part in module.modules() if (t := getattr(part, "in_type", None)) is not None).channels
+def _untyped(module: nn.Module, size: int, frequency: float, step: float) -> dict[float, float]:
+    """Measure a module that says nothing of types: channels are scalars, features are invariants."""
+    first = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
+    if first is None:
+        raise ValueError("The module has neither field types nor an nn.Conv2d: set in_type and out_type on it.")
+    plane = cyclic(1)
+    out = _output(module, first.in_channels, size).shape[1]
+    types = {"in_type": plane.trivial(first.in_channels), "out_type": plane.trivial(out)}
+    every = [step * k for k in range(int(360 / step) + 1)]
+    return measure.equivariance_curve(module, every, size=size, frequency=frequency, smooth=True, **types)
+
+
+def _output(module: nn.Module, channels: int, size: int) -> Tensor:
+    """Return the output for a blank input."""
+    like = next(module.parameters(), torch.empty(0))
+    training = module.training
     with torch.no_grad():
-        return bool(module(torch.zeros(2, channels, size, size).to(like)).dim() == 2)
+        y: Tensor = module.eval()(torch.zeros(2, channels, size, size).to(like))
+    module.train(training)
+    return y
