@@ -18,7 +18,7 @@ VALID_SEED, TEST_SEED = 1, 2  # of the shapes; the training split has 0
 class VolumesSmall(Recipe):
     """Settings of a run; `valid` is oriented as the training volumes are."""
 
-    epochs: int = 6
+    epochs: int = 4
     batch_size: int = 32
     lr: float = 2e-2
     weight_decay: float = 0.01
