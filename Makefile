@@ -19,7 +19,7 @@ $(VENV)/ready: pyproject.toml
 demo: $(VENV)/ready
 	rm -rf $(DEMO)
 	$(BIN)/pdoconv train mnist-rot-small --train-on all --epochs 7 --weight-decay 0.05 --label-smoothing 0 --dropout 0.1 --run $(DEMO)
-	$(BIN)/pdoconv equivariance $(DEMO)
+	$(BIN)/pdoconv measure $(DEMO)
 
 test: $(VENV)/ready lint
 	$(BIN)/python -m pytest

@@ -1,5 +1,6 @@
 import math
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -113,3 +114,48 @@ def test_values():
     assert isinstance(paper(), pdo.filters.Filters)
     with pytest.raises(ValueError, match="read-only"):
         paper().basis(pdo.cyclic(8), 5)[0, 0, 0, 0] = 1
+
+
+@pytest.mark.parametrize("name", pdo.filters.FAMILIES)
+def test_orthonormal_on_the_average_over_rotations(name):
+    """Orthonormal, the same for a group and its subgroups, and the span of the operators' stencils."""
+    chosen = pdo.filters.family(name)
+    if name == "paper":
+        chosen = replace(chosen, weights="orthonormal", frame_offset=0.0)
+    basis = chosen.basis(pdo.cyclic(32), 5)
+    flat = basis.reshape(*basis.shape[:2], -1)
+    assert np.abs(np.einsum("gbx,gcx->bc", flat, flat) / 32 - np.eye(basis.shape[1])).max() < 1e-9
+    assert np.abs(chosen.basis(pdo.cyclic(8), 5) - basis[::4]).max() < 1e-12
+    raw = replace(chosen, weights="operators").basis(pdo.cyclic(8), 5)[3].reshape(basis.shape[1], -1)
+    assert np.linalg.matrix_rank(np.concatenate([raw, flat[12]]), tol=1e-8) == len(raw)
+
+
+def test_orthonormal_in_space():
+    basis = pdo.filters.default(3).basis(pdo.icosahedral(), 5)
+    flat = basis.reshape(60, 10, -1)
+    assert np.abs(np.einsum("gbx,gcx->bc", flat, flat) / 60 - np.eye(10)).max() < 1e-9
+
+
+def test_angular_frequencies_stay_apart():
+    """Gram-Schmidt mixes D(1, 3) with D(1, 1) alone."""
+    chosen = pdo.filters.pdo()
+    raw = replace(chosen, weights="operators").basis(pdo.cyclic(1), 5)[0].reshape(13, 25)
+    mixture = chosen.basis(pdo.cyclic(1), 5)[0].reshape(13, 25) @ np.linalg.pinv(raw)
+    frequencies = np.array([0, 1, 1, 0, 2, 2, 1, 1, 3, 3, 0, 4, 4])
+    assert np.abs(mixture[frequencies[:, None] != frequencies]).max() < 1e-9
+    assert np.abs(mixture[6, 1]) > 1e-3
+
+
+def test_more_than_the_kernel_holds():
+    with pytest.raises(ValueError, match="not independent on a kernel of 3"):
+        pdo.filters.pdo((*ops.derivatives(2), ops.derivatives(2)[0] * 2.0)).basis(pdo.cyclic(8), 3)
+
+
+def test_family_names():
+    with pytest.raises(ValueError, match="expected one of paper"):
+        pdo.filters.family("best")
+
+
+def test_golden_fingerprint_of_the_default():
+    """Solved by least squares, yet the same to nine digits on every machine."""
+    assert fingerprint(pdo.filters.default(2), pdo.cyclic(8), 5) == "9f3a651b20f3a93f"

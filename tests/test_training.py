@@ -202,12 +202,15 @@ def test_command_line(finished, tmp_path):
     shown = run_cli("evaluate", run, "--split", "test")
     assert shown.exit_code == 0, shown.output
     assert f'"test_error_percent": {content["test_error_percent"]}' in shown.output
-    shown = run_cli("equivariance", run, "--step", 45)
+    shown = run_cli("measure", run, "--step", 45)
     assert shown.exit_code == 0, shown.output
-    assert (run / "equivariance.png").stat().st_size > 5000
-    table = json.loads((run / "equivariance.json").read_text())
-    features = table["features, angles of C8"]
-    assert max(features[a] for a in ("0", "90", "180", "270")) < 1e-5 < features["45"]
+    assert (run / f"equivariance-{run.name}.png").stat().st_size > 5000
+    table = json.loads((run / f"equivariance-{run.name}.json").read_text())
+    first = table["angle"]["layer 0"]
+    assert max(first[a] for a in ("0.0", "90.0", "180.0", "270.0")) < 1e-5 < first["45.0"]
+    assert len(table["angle"]["output (invariance)"]) == 9
+    assert list(table["depth"]["45 degrees"]) == list(dict.fromkeys(table["depth"]["45 degrees"]))
+    assert len(table["frequency"]) == 6
     shown = run_cli("export", run, "--onnx", tmp_path / "net.onnx")
     assert shown.exit_code == 0, shown.output
     assert (tmp_path / "net.onnx").exists()
@@ -234,8 +237,10 @@ def test_command_line(finished, tmp_path):
         (["table", "nowhere.json"], "No such file"),
         (["table", __file__], "not the result of a run"),
         (["evaluate", "nowhere"], "not a run's folder"),
-        (["equivariance", "nowhere"], "not a run's folder"),
-        (["equivariance", "nowhere", "--step", "0"], "--step"),
+        (["measure", "nowhere"], "not a run's folder"),
+        (["measure", "nowhere", "--step", "0"], "--step"),
+        (["measure", "os:sep"], "no torch module"),
+        (["train", "mnist-rot-small", "--filters", "best"], "Unknown filter family"),
         (["export", "nowhere"], "not a run's folder"),
         (["evaluate", "nowhere", "--split", "train"], "'valid' or 'test'"),
     ],

@@ -177,9 +177,9 @@ def test_command_line(filters, tmp_path, monkeypatch):
     result = json.loads((run / "result.json").read_text())
     assert (result["train_images"], result["test_images"]) == (16, 16)
     assert result["data"] == "tetracubes, trained upright, tested any"
-    shown = cli("equivariance", run)
+    shown = cli("measure", run)
     assert shown.exit_code == 1
-    assert "of the plane" in shown.output
+    assert "classifies volumes" in shown.output
     written = []
     monkeypatch.setattr(sys.modules["pdoconv.export"], "to_onnx", lambda net, path, shape: written.append(shape))
     shown = cli("export", run, "--onnx", tmp_path / "net.onnx")

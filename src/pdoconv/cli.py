@@ -1,4 +1,4 @@
-"""Command line: `pdoconv train | evaluate | equivariance | export | table`."""
+"""Command line: `pdoconv train | evaluate | measure | export | table`."""
 
 import json
 import sys
@@ -138,48 +138,34 @@ def evaluate(run: Run, split: Annotated[str, typer.Option(help="'valid' or 'test
 
 @app.command()
 @_plain_errors
-def equivariance(
-    run: Run,
-    step: Annotated[float, typer.Option(help="Degrees between the angles of the logits' curve.")] = 5.0,
+def measure(
+    target: Annotated[str, typer.Argument(help="Folder of a run, a filter family, or package.module:name.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for table and picture; default the run's, or here.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the inputs; default the recipe's, or 33.")] = None,
+    rotation: Annotated[float, typer.Option(help="Degrees, for the errors over frequency, size and depth.")] = 45.0,
+    step: Annotated[float, typer.Option(help="Degrees between the angles of invariant outputs.")] = 5.0,
     frequency: Annotated[float, typer.Option(help="Highest frequency of the input, radians per pixel.")] = 0.4,
 ) -> None:
-    """Measure how features and logits turn with the image: table and picture over 0..360 degrees."""
-    from pdoconv.measure import equivariance_curve
-    from pdoconv.plot import error_over_angle
-    from pdoconv.training.folder import RunFolder, write_json
+    """Measure the equivariance error over angle, frequency, grid size and depth: table and picture."""
+    from pdoconv.plot import error_panels
+    from pdoconv.survey import load, survey
+    from pdoconv.training.folder import write_json
 
     if not 0 < step <= 360:
         raise ValueError(f"--step must be in (0, 360], received {step}.")
-    folder = RunFolder(run)
-    _, settings = folder.read_config()
-    net, _, _ = folder.load_model()
-    side = settings.image_shape[0]
-    typed = [i for i, layer in enumerate(net.children()) if getattr(layer, "out_type", None) is not None]
-    if not typed or len(settings.image_shape) != 2:
-        raise ValueError(f"{run} has no equivariant layers of the plane: a curve over angles is drawn for those only.")
-    features = net[: typed[-1] + 1]  # type: ignore[index]  # recipes return Sequentials
-    group = features.out_type.group
-    turns = [360 * k / group.order for k in range(group.order + 1)]
-    options = {"size": side, "frequency": frequency, "smooth": True}
-    curves = {
-        f"features, angles of {group}": equivariance_curve(features, turns, **options),
-        "first layer": equivariance_curve(net[0], turns, **options | {"size": side | 1}),  # type: ignore[index]
-        "logits, any angle (invariance)": equivariance_curve(
-            net, [step * k for k in range(int(360 / step) + 1)], **options
-        ),
-    }
-    print("degrees  " + "  ".join(f"{name:>24}" for name in curves))
-    for angle in turns:
-        print(
-            f"{angle:7.1f}  "
-            + "  ".join(f"{curve[angle]:24.3e}" if angle in curve else f"{'-':>24}" for curve in curves.values())
-        )
-    picture = run / "equivariance.png"
-    error_over_angle(
-        curves, picture, title=f"{run.name}: relative equivariance error, inputs up to {frequency:g} rad/pixel"
-    )
-    write_json(run / "equivariance.json", {name: {f"{a:g}": e for a, e in c.items()} for name, c in curves.items()})
-    print(f"Picture: {picture}\nTable: {run / 'equivariance.json'}")
+    module, side = load(target)
+    folder = out or (Path(target) if Path(target).is_dir() else Path())
+    panels = survey(module, size=size or side, rotation=rotation, frequency=frequency, step=step)
+    for panel, curves in panels.items():
+        for label, errors in curves.items():
+            every = 1 if panel == "depth" else -(-len(errors) // 9)
+            shown = [f"{x:.3g}: {e:.1e}" if isinstance(x, float) else f"{x}: {e:.1e}" for x, e in errors.items()]
+            print(f"{panel}, {label}: " + ", ".join(shown[::every]))
+    name = Path(target).name.replace(":", "-")
+    picture, table = folder / f"equivariance-{name}.png", folder / f"equivariance-{name}.json"
+    write_json(table, {p: {k: {f"{x}": e for x, e in c.items()} for k, c in v.items()} for p, v in panels.items()})
+    error_panels(panels, picture, title=f"{name}: relative equivariance error")
+    print(f"Picture: {picture}\nTable: {table}")
 
 
 @app.command()

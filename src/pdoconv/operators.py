@@ -55,7 +55,11 @@ class Operator:
         return max(sum(e) for e, _ in self.terms)
 
     def __add__(self, other: "Operator") -> "Operator":
-        """Add two operators of one dimension."""
+        """Add two operators; `ValueError` if their dimensions differ."""
+        if other.dim != self.dim:
+            raise ValueError(
+                f"Operators of {self.dim} and of {other.dim} dimensions cannot be joined: {self}, {other}."
+            )
         total = dict(self.terms)
         for e, c in other.terms:
             total[e] = total.get(e, 0.0) + c
@@ -65,6 +69,10 @@ class Operator:
         """Compose two operators with constant coefficients, or scale one."""
         if not isinstance(other, Operator):
             return Operator({e: c * other for e, c in self.terms})
+        if other.dim != self.dim:
+            raise ValueError(
+                f"Operators of {self.dim} and of {other.dim} dimensions cannot be joined: {self}, {other}."
+            )
         total: dict[Exponents, float] = {}
         for e, c in self.terms:
             for f, d in other.terms:
@@ -75,6 +83,10 @@ class Operator:
     def __rmul__(self, factor: float) -> "Operator":
         """Scale."""
         return self * factor
+
+    def __neg__(self) -> "Operator":
+        """Change the sign."""
+        return self * -1.0
 
     def __sub__(self, other: "Operator") -> "Operator":
         """Subtract."""

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -48,23 +49,41 @@ def learning_curve(logs: Sequence[Path], picture: Path) -> None:
     figure.savefig(picture)
 
 
-def error_over_angle(curves: Mapping[str, Mapping[float, float]], picture: Path, *, title: str) -> None:
-    """Draw equivariance errors against the angle of rotation.
+AXES = {
+    "angle": "rotation, degrees",
+    "frequency": "frequency, radians per pixel",
+    "size": "grid points a side",
+    "depth": "layer",
+}
+"""Labels of what an error is drawn against."""
+
+
+def error_panels(panels: Mapping[str, Mapping[str, Mapping[Any, float]]], picture: Path, *, title: str) -> None:
+    """Draw equivariance errors, a panel for each thing they were measured against.
 
     Args:
-        curves: For each label, error by angle in degrees.
+        panels: For `"angle"`, `"frequency"`, `"size"` or `"depth"`, curves by label, errors by place.
         picture: File to write.
         title: Heading.
     """
-    figure = _figure(8, 4)
-    axes = figure.subplots()
-    for label, errors in curves.items():
-        angles = list(errors)
-        shown = [max(e, 1e-9) for e in errors.values()]
-        marker = "o" if len(angles) < 40 else ""
-        axes.plot(angles, shown, marker=marker, markersize=4, linewidth=1.2, label=label)
-    axes.set(xlabel="rotation, degrees", ylabel="relative error (floor 1e-9)", yscale="log", title=title)
-    axes.set_xticks(range(0, 361, 45))
-    axes.grid(True, alpha=0.3)
-    axes.legend(frameon=False, fontsize=8)
+    figure = _figure(4.6 * len(panels), 3.8)
+    figure.suptitle(title)
+    for axes, (panel, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        for label, errors in curves.items():
+            places = [str(x) if panel == "depth" else x for x in errors]
+            marker = "o" if len(places) < 40 else ""
+            shown = [max(e, 1e-9) for e in errors.values()]
+            axes.plot(places, shown, marker=marker, markersize=3, linewidth=1.2, label=label)
+        axes.set(xlabel=AXES[panel], yscale="log")
+        if panel in ("frequency", "size"):
+            axes.set_xscale("log")
+        if panel == "size":
+            sizes = [x for errors in curves.values() for x in errors]
+            axes.set_xticks(sizes, [str(x) for x in sizes])
+            axes.minorticks_off()
+        elif panel == "angle":
+            axes.set_xticks(range(0, 361, 90))
+        axes.grid(True, alpha=0.3)
+        axes.legend(frameon=False, fontsize=7)
+    figure.axes[0].set_ylabel("relative error (floor 1e-9)")
     figure.savefig(picture)

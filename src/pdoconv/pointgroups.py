@@ -82,9 +82,9 @@ def cyclic(n: int, dim: int = 2) -> Group:
     >>> cyclic(4).is_subgroup_of(cyclic(8)), cyclic(3).is_subgroup_of(cyclic(8))
     (True, False)
     """
-    if dim not in (1, 2, 3) or (dim == 1 and n != 1):
+    if dim not in (1, 2, 3) or (dim == 1 and _positive(n) != 1):
         raise ValueError(f"cyclic: expected dim 2 or 3, or n=1 on the line, received n={n!r}, dim={dim!r}.")
-    turns = np.stack([rotation(2 * math.pi * k / _positive(n)) for k in range(n)])
+    turns = np.stack([rotation(2 * math.pi * k / n) for k in range(_positive(n))])
     table = np.tile(np.eye(dim), (n, 1, 1))
     if dim > 1:
         table[:, :2, :2] = turns
@@ -201,6 +201,8 @@ def _spatial(name: str) -> Group | None:
     if name[:1] in inverted and name[1:] in ("", "h"):
         return inverted[name[0]](name[1:] == "h")
     match = re.fullmatch(r"([CDS])(\d+)([vhd]?)", name)
+    if match is None and name not in ("Td", "Ci", "Cs"):
+        return None
     n = int(match[2]) if match else 1
     kind = match[1] + match[3] if match else name
     roto_reflection = cyclic(2 * _positive(n), dim=3).matrices[1] @ _MIRROR_Z

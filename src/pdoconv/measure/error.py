@@ -96,9 +96,11 @@ def equivariance_error(
             values = function(places)
             return values.reshape(*values.shape[:2], *(size,) * dim)
 
-        place = _place(lambda places: output(picture(places)), points, size)
+        plain = output(picture(points))
+        place = _place(lambda places: output(picture(places)), plain, points, size)
         origin = place if images is None else 0 * place  # random functions are centred on the place
-        plain = output(picture(points - origin))
+        if origin.any():
+            plain = output(picture(points - origin))
         turned = output(picture((points - place) @ matrix + place - origin)[:, permutation])
     has_space = plain.dim() == dim + 2
     if (said or has_space) and plain.shape[1] != out_type.channels:
@@ -145,14 +147,13 @@ def channel_permutation(field: FieldType, matrix: Matrix) -> Tensor:
     return torch.from_numpy(field.permutation(field.group.index(matrix)))
 
 
-def _place(output: Callable[[Points], Tensor], points: Points, size: int) -> Points:
+def _place(output: Callable[[Points], Tensor], y: Tensor, points: Points, size: int) -> Points:
     """Return the position, in the input, of the output pixel that is measured: the one next to the centre.
 
     Output pixels lie symmetrically about the centre of the input, one step apart. Where a side is even the step
     counts: it is the translation of the input that moves the output by one pixel.
     """
     dim = points.shape[1]
-    y = output(points)
     if y.dim() != dim + 2:
         return np.zeros(dim)
     signs = np.array([axis_of(i)[1] for i in range(dim)])

@@ -42,12 +42,14 @@ def random_waves(samples: int, channels: int, dim: int, *, frequency: float, wid
     directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
     k = directions * frequency * rng.uniform(size=(*waves, 1)) ** (1 / dim)
     phase, height = rng.uniform(0, 2 * np.pi, waves), rng.standard_normal(waves)
+    vectors, phases, heights = (torch.from_numpy(a) for a in (k, phase, height))
 
     def function(points: Points) -> Tensor:
-        total = np.zeros((samples, channels, len(points)))
+        places = torch.from_numpy(points)
+        total = torch.zeros(samples, channels, len(points), dtype=torch.float64)
         for w in range(waves[-1]):
-            total += height[..., w, None] * np.cos(k[..., w, :] @ points.T + phase[..., w, None])
-        return torch.from_numpy(total * np.exp(-(points**2).sum(1) / (2 * width**2)))
+            total += heights[..., w, None] * torch.cos(vectors[..., w, :] @ places.T + phases[..., w, None])
+        return total * torch.exp(-(places**2).sum(1) / (2 * width**2))
 
     return function
 

@@ -37,7 +37,7 @@ class Recipe(ABC):
         """Raise `ValueError` for settings that cannot be run."""
         if min(self.epochs, self.batch_size, self.fields) < 1 or self.seed < 0:
             raise ValueError(
-                f"Expected epochs, batch_size and fields >= 1 and seed >= 0, received {self.epochs}, "
+                f"Expected epochs >= 1, batch_size >= 1, fields >= 1 and seed >= 0, received {self.epochs}, "
                 f"{self.batch_size}, {self.fields}, {self.seed}."
             )
         finite = 0 < self.lr < float("inf") and 0 <= self.weight_decay < float("inf")

@@ -1,7 +1,7 @@
 r"""Designed stencils: weights near a Gaussian derivative that turn as the operator does, by constrained least squares.
 
 All weights of one D(m, n), its real and imaginary part together, are the closed-form minimum of
-$\lVert w - w_0 \rVert^2 + w^T Q w$ under linear conditions on Taylor moments:
+$\lVert w - w_0 \rVert^2 + \mathrm{strength} \cdot w^T Q w$ under linear conditions on Taylor moments:
 
 * $w_0$: derivatives of a Gaussian at the pixels. Cut to the kernel they let low frequencies leak into high orders;
 * conditions: all moments of degree below n vanish, those of degree n are the operator's, and of the moments of
@@ -24,7 +24,6 @@ from pdoconv.operators import Exponents, Operator, adapted, coefficients, harmon
 from pdoconv.stencils.base import offsets
 from pdoconv.stencils.finite import product
 
-STRENGTH = 1000.0  # of Q against the distance from the Gaussian derivative: Q decides, the Gaussian breaks ties
 _RINGS, _AROUND = 24, 12  # quadrature of Q: radii of the band, angles a quarter turn
 
 
@@ -43,16 +42,17 @@ class Gaussian:
         """Return the stencil of one monomial derivative; `ValueError` if the kernel cannot carry its order."""
         if not self.corrected:
             return product([_gaussian_line(n, self.sigma, size) for n in exponents], size)
-        return _designed(exponents, size, self.sigma, 4, 0.0)
+        return _designed(exponents, size, BandLimited(sigma=self.sigma, strength=0.0))
 
 
 @dataclass(frozen=True)
 class BandLimited:
-    """Stencils of least equivariance error for frequencies below `cutoff` (radians per pixel), of order 2 or 4."""
+    """Stencils of small equivariance error for frequencies below `cutoff` (radians per pixel), of order 2 or 4."""
 
     cutoff: float = 1.6
     sigma: float = 1.0
     order: Literal[2, 4] = 4
+    strength: float = 1000.0
 
     def __post_init__(self) -> None:
         """Check the arguments."""
@@ -61,10 +61,12 @@ class BandLimited:
             raise ValueError(f"band_limited: expected a cutoff in (0, pi] radians per pixel, received {self.cutoff}.")
         if self.order not in (2, 4):
             raise ValueError(f"band_limited: the order must be 2 or 4, received {self.order!r}.")
+        if not 0 <= self.strength < math.inf:
+            raise ValueError(f"band_limited: expected a finite strength >= 0, received {self.strength}.")
 
     def weights(self, exponents: Exponents, size: int) -> Matrix:
         """Return the stencil of one monomial derivative; `ValueError` if the kernel cannot carry its order."""
-        return _designed(exponents, size, self.sigma, self.order, self.cutoff)
+        return _designed(exponents, size, self)
 
 
 def gaussian(sigma: float = 1.0, *, corrected: bool = True) -> Gaussian:
@@ -82,21 +84,26 @@ def gaussian(sigma: float = 1.0, *, corrected: bool = True) -> Gaussian:
     return Gaussian(float(sigma), corrected)
 
 
-def band_limited(cutoff: float = 1.6, *, sigma: float = 1.0, order: Literal[2, 4] = 4) -> BandLimited:
-    """Return stencils whose equivariance error is least, in the mean square, below a frequency.
+def band_limited(
+    cutoff: float = 1.6, *, sigma: float = 1.0, order: Literal[2, 4] = 4, strength: float = 1000.0
+) -> BandLimited:
+    """Return stencils that minimise the equivariance error below a frequency, near derivatives of a Gaussian.
 
-    Octaves count alike. What the error leaves open is chosen near the derivatives of a Gaussian.
+    The mean square of the error over the band, in which octaves count alike, is weighed against the squared distance
+    from the Gaussian derivative.
 
     Args:
         cutoff: Highest frequency, radians per pixel, at most pi.
         sigma: Width of the Gaussian in pixels.
         order: 4 asks for fourth-order equivariance besides, where the kernel can carry it; 2 leaves more freedom for
             the band and is worse on fine grids.
+        strength: How much the error counts. The larger, the more equivariant, and the less of the picture passes:
+            at 1e6 the error at 0.4 radians per pixel is a third, and of the energy of digits 75% passes instead of 80%.
 
     Raises:
-        ValueError: If the cutoff is not in (0, pi], sigma is not positive and finite, or the order not 2 or 4.
+        ValueError: If the cutoff is not in (0, pi], sigma not positive, the order not 2 or 4, or the strength negative.
     """
-    return BandLimited(float(cutoff), float(sigma), order)
+    return BandLimited(float(cutoff), float(sigma), order, float(strength))
 
 
 def _check_width(sigma: float) -> None:
@@ -104,15 +111,15 @@ def _check_width(sigma: float) -> None:
         raise ValueError(f"Expected a Gaussian of finite width sigma > 0 pixels, received {sigma}.")
 
 
-def _designed(exponents: Exponents, size: int, sigma: float, order: int, cutoff: float) -> Matrix:
+def _designed(exponents: Exponents, size: int, scheme: BandLimited) -> Matrix:
     """Return the weights of a monomial, by that of its exponents in falling order."""
     ranks = sorted(range(len(exponents)), key=lambda i: -exponents[i])
-    falling = _falling(tuple(exponents[i] for i in ranks), size, sigma, order, cutoff)
+    falling = _falling(tuple(exponents[i] for i in ranks), size, scheme)
     return _reordered(falling, ranks)
 
 
 @lru_cache(maxsize=512)
-def _falling(exponents: Exponents, size: int, sigma: float, order: int, cutoff: float) -> Matrix:
+def _falling(exponents: Exponents, size: int, scheme: BandLimited) -> Matrix:
     """Put a monomial together from the designed D(m, n) that it consists of, and remove the rounding."""
     dim, n = len(exponents), sum(exponents)
     homogeneous = [e for e in monomials(dim, n) if sum(e) == n]
@@ -123,7 +130,7 @@ def _falling(exponents: Exponents, size: int, sigma: float, order: int, cutoff: 
     for m, block in blocks:
         for a, part in enumerate(parts[start : start + len(block)]):
             if abs(part) > 1e-12:
-                total += part * _design(m, n, dim, size, sigma, order, cutoff)[a]
+                total += part * _design(m, n, dim, size, scheme)[a]
         start += len(block)
     total = _symmetrised(total, exponents)
     total.setflags(write=False)
@@ -146,17 +153,17 @@ def _reordered(weights: Matrix, order: list[int]) -> Matrix:
 
 
 @lru_cache(maxsize=256)
-def _design(m: int, n: int, dim: int, size: int, sigma: float, order: int, cutoff: float) -> NDArray[np.float64]:
-    """Return the weights of D(m, n), `(components, *kernel)`; with a cutoff Q is switched on."""
+def _design(m: int, n: int, dim: int, size: int, scheme: BandLimited) -> NDArray[np.float64]:
+    """Return the weights of D(m, n), `(components, *kernel)`."""
     block = adapted(m, n, dim)
     symmetric = [_parity_basis(h, size) for h in block]  # unknowns: the weights that have each component's parity
     near = np.concatenate(
-        [basis.T @ _gaussian_derivative(h, sigma, size) for h, basis in zip(block, symmetric, strict=True)]
+        [basis.T @ _gaussian_derivative(h, scheme.sigma, size) for h, basis in zip(block, symmetric, strict=True)]
     )
     quadratic = np.eye(len(near))
-    if cutoff:
-        quadratic = quadratic + STRENGTH * _roughness(m, dim, size, cutoff, symmetric)
-    for top in range(n + order - 1, n, -2):
+    if scheme.strength:
+        quadratic = quadratic + scheme.strength * _roughness(m, dim, size, scheme.cutoff, symmetric)
+    for top in range(n + scheme.order - 1, n, -2):
         conditions, values = _conditions(m, n, dim, size, top, symmetric)
         start = np.linalg.lstsq(conditions, values, rcond=1e-10)[0]
         if np.abs(conditions @ start - values).max() < 1e-8:
