@@ -115,10 +115,11 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/volumes"))
     parser.add_argument("--result", type=Path, default=Path("results/volumes.json"))
     options = parser.parse_args()
-    rows = []
+    rows: list[dict[str, Any]] = []
+    origin = provenance()  # before the first result changes the checkout
     for name, settings in ROWS.items():
         rows.append(row(name, settings, options.seeds, options.runs))
-        write_json(options.result, {"rows": rows, **provenance()})
+        write_json(options.result, {"rows": rows, **origin})
         print(name, {o: e["mean"] for o, e in rows[-1]["error_percent"].items()}, flush=True)
     picture(rows, options.result.with_suffix(".png"))
     print(f"Written: {options.result}, {options.result.with_suffix('.png')}")
