@@ -105,7 +105,7 @@ def picture(rows: list[dict[str, Any]], path: Path) -> None:
     axes.set_xticks(range(len(ORIENTATIONS)), names)
     axes.set(ylabel="test error, %", ylim=(0, 100))
     axes.axhline(100 * (1 - 1 / len(TETRACUBES)), color="gray", linewidth=0.8, linestyle=":")
-    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1))
     figure.savefig(path)
 
 
