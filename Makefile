@@ -54,6 +54,7 @@ families: $(VENV)/ready
 
 bench: $(VENV)/ready
 	$(BIN)/python benchmarks/layer_speed.py
+	$(BIN)/python benchmarks/volume_speed.py
 
 clean:
 	rm -rf $(VENV) .venv-escnn .venv-e2cnn runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from dataclasses import fields as fields_of
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -51,7 +52,10 @@ def train(
     label_smoothing: Annotated[float | None, typer.Option(help="Of the training loss.")] = None,
     filters: Annotated[str | None, typer.Option(help="Filter family, such as paper, band-limited, plain.")] = None,
     fields: Annotated[int | None, typer.Option(help="Regular fields of every layer (channels, if plain).")] = None,
-    train_on: Annotated[str | None, typer.Option(help="'train' (10,000, with validation) or 'all' (12,000).")] = None,
+    train_on: Annotated[str | None, typer.Option(help="'train' (with validation apart) or 'all' (both).")] = None,
+    samples: Annotated[int | None, typer.Option(help="Training volumes (volumes-small).")] = None,
+    orientation: Annotated[str | None, typer.Option(help="Of the training volumes: upright, cube, any.")] = None,
+    test_orientation: Annotated[str | None, typer.Option(help="Of the test volumes: upright, cube, any.")] = None,
     precision: Annotated[str | None, typer.Option(help="'32-true' or 'bf16-mixed'; default what is fast here.")] = None,
     devices: Annotated[str, typer.Option(help="Number of devices, or 'auto'.")] = "auto",
     accelerator: Annotated[str, typer.Option(help="'auto', 'cpu', 'gpu', ...")] = "auto",
@@ -76,11 +80,17 @@ def train(
         "filters": filters,
         "fields": fields,
         "train_on": train_on,
+        "samples": samples,
+        "orientation": orientation,
+        "test_orientation": test_orientation,
         "precision": precision,
     }
     if precision is None and not resume:
         options["precision"] = default_precision()
     given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+    unknown = given.keys() - {setting.name for setting in fields_of(kind)}
+    if unknown:
+        raise ValueError(f"{recipe} has no setting {', '.join(sorted(unknown))}: leave it out.")
     settings = kind(**given)
     folder = run or Path("runs") / f"{recipe}-seed{settings.seed}"
     if resume:  # what was not given is as the run was started
@@ -168,9 +178,9 @@ def export(run: Run, onnx: Annotated[Path, typer.Option(help="File to write.")] 
     folder = RunFolder(run)
     _, settings = folder.read_config()
     net, mean, std = folder.load_model()
-    to_onnx(net, onnx, (1, 1, settings.image_size, settings.image_size))
+    to_onnx(net, onnx, (1, 1, *settings.image_shape))
     print(
-        f"ONNX model: {onnx}. Inputs: (batch, 1, {settings.image_size}, {settings.image_size}), "
+        f"ONNX model: {onnx}. Inputs: (batch, 1, {', '.join(map(str, settings.image_shape))}), "
         f"(pixel - {mean:.4f}) / {std:.4f}."
     )
 

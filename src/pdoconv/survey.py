@@ -29,7 +29,7 @@ def load(target: str) -> tuple[nn.Module, int]:
 
     Raises:
         FileNotFoundError: If it is none of these.
-        ValueError: If what the name stands for is no module.
+        ValueError: If what the name stands for is no module, or a network for volumes.
     """
     if target in FAMILIES:
         torch.manual_seed(0)
@@ -48,8 +48,10 @@ def load(target: str) -> tuple[nn.Module, int]:
             f"{target} is not a run's folder, nor package.module:name, nor a filter family ({', '.join(FAMILIES)})."
         )
     _, settings = folder.read_config()
+    if len(settings.image_shape) != 2:
+        raise ValueError(f"{target} classifies volumes: expected a run on images of the plane. Use another run.")
     net, _, _ = folder.load_model()
-    return net, settings.image_size
+    return net, settings.image_shape[0]
 
 
 def survey(

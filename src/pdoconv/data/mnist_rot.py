@@ -16,10 +16,10 @@ from typing import IO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pdoconv.data.files import array_hash, data_root, require_hash
+from pdoconv.data.files import data_root, require_hash
+from pdoconv.data.splits import Images, Split
+from pdoconv.data.splits import fingerprint as fingerprint_of
 from pdoconv.progress import progress
-
-Images = NDArray[np.uint8]
 
 ZIP_MD5 = "0f9a947ff3d30e95cd685462cbf3b847"
 MNIST_SHA256 = "06af5dfe73b70e3bc1c36439982b18a8d76803db9b544f6fdf838a37fbb01b64"
@@ -33,13 +33,6 @@ REGENERATED = {
 TRAIN, VALID, TEST = 10_000, 2_000, 50_000
 
 
-class Split(NamedTuple):
-    """Images `(n, 28, 28)` and labels `(n,)`, both uint8."""
-
-    images: Images
-    labels: Images
-
-
 class MnistRot(NamedTuple):
     """The three splits: 10,000 for training, 2,000 for validation, 50,000 for the test."""
 
@@ -50,8 +43,7 @@ class MnistRot(NamedTuple):
     @property
     def fingerprint(self) -> dict[str, str]:
         """First 16 digits of the sha256 of each image array and of the test labels."""
-        arrays = {f"x {name}": split.images for name, split in self._asdict().items()} | {"y test": self.test.labels}
-        return {name: array_hash(array) for name, array in arrays.items()}
+        return fingerprint_of(*self)
 
     @property
     def title(self) -> str:

@@ -17,7 +17,7 @@ from torch import nn
 
 from pdoconv.filters import fingerprint
 from pdoconv.nn import GroupConv
-from pdoconv.recipes import MnistRotSmall, recipe
+from pdoconv.recipes import Recipe, recipe
 from pdoconv.training.provenance import provenance
 
 
@@ -47,7 +47,7 @@ class RunFolder:
         """Folder of the checkpoints."""
         return self.path / "checkpoints"
 
-    def start(self, name: str, settings: MnistRotSmall, resume: bool) -> None:
+    def start(self, name: str, settings: Recipe, resume: bool) -> None:
         """Make the folder, or check that it holds the same unfinished run.
 
         Raises:
@@ -70,7 +70,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             write_json(self.config, {"recipe": name, "settings": asdict(settings), "started": provenance()})
 
-    def read_config(self) -> tuple[str, MnistRotSmall]:
+    def read_config(self) -> tuple[str, Recipe]:
         """Return the recipe's name and settings.
 
         Raises:
@@ -104,7 +104,7 @@ class RunFolder:
             raise ValueError(f"No checkpoint in {self.checkpoints} can be read: start again in another folder.")
         return None
 
-    def save_model(self, net: nn.Module, name: str, settings: MnistRotSmall, mean: float, std: float) -> None:
+    def save_model(self, net: nn.Module, name: str, settings: Recipe, mean: float, std: float) -> None:
         """Write the weights with what is needed to read them safely."""
         metadata = {
             "recipe": name,

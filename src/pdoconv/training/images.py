@@ -1,4 +1,4 @@
-"""The Lightning data module of arrays of images in memory."""
+"""The Lightning data module of arrays of images or volumes in memory."""
 
 import numpy as np
 import torch
@@ -43,16 +43,17 @@ class ImageData(LightningDataModule):
 
     def _tensors(self, name: str, split: Split) -> tuple[Tensor, Tensor]:
         images, labels = split
-        if images.ndim != 3 or len(images) != len(labels):
+        if images.ndim not in (3, 4) or len(images) != len(labels):
             raise ValueError(
-                f"{name}: expected images (n, height, width) and n labels, received {images.shape} and {labels.shape}."
+                f"{name}: expected images (n, height, width) or volumes (n, depth, height, width) and n labels, "
+                f"received {images.shape} and {labels.shape}."
             )
         if not np.isfinite(images).all() or not np.isfinite(labels).all():
             raise ValueError(f"{name}: images or labels hold values that are not finite: clean the data first.")
         return self.standardise(images), torch.from_numpy(labels.astype(np.int64))
 
     def standardise(self, images: NDArray[np.generic]) -> Tensor:
-        """Turn images `(n, height, width)` into standardised floats `(n, 1, height, width)`."""
+        """Turn images or volumes `(n, *space)` into standardised floats `(n, 1, *space)`."""
         x = torch.from_numpy(images.astype(np.float32)) - self.mean
         return x.div_(self.std or 1.0)[:, None]
 

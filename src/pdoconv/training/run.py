@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from pdoconv.plot import learning_curve
-from pdoconv.recipes import MnistRotSmall
+from pdoconv.recipes import Recipe
 from pdoconv.training.classifier import Classifier
 from pdoconv.training.folder import RunFolder, write_json
 from pdoconv.training.images import ImageData
@@ -22,7 +22,7 @@ from pdoconv.training.images import ImageData
 
 def train(
     name: str,
-    settings: MnistRotSmall,
+    settings: Recipe,
     run: Path,
     *,
     resume: bool = False,

@@ -1,0 +1,97 @@
+"""A PDO layer in space beside `nn.Conv3d` of the same expanded width, 5x5x5: training step, inference, peak memory.
+
+    python benchmarks/volume_speed.py [--rounds 20] [--quick] [--result results/bench-volume.json]
+
+Regular -> regular, batch 2, 17^3 voxels, float32. Ratios below 1 mean that ours is faster, or needs less memory.
+Memory is what a fresh process needs at most for three training steps, above what it had before it made the layer.
+"""
+
+import argparse
+import multiprocessing
+import os
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import ratios
+from layer_speed import infer, step
+from torch import nn
+
+import pdoconv as pdo
+from pdoconv.training.folder import write_json
+from pdoconv.training.provenance import provenance
+
+CASES = [("O", 1), ("O", 2), ("O", 4), ("C4", 8), ("D2", 8)]
+BATCH, SIDE = 2, 17
+
+
+def layers(name: str, fields: int) -> tuple[nn.Module, nn.Module]:
+    field = pdo.group(name, dim=3).regular(fields)
+    ours = pdo.PDOConv3d(field, field, padding=2)
+    return ours, nn.Conv3d(field.channels, field.channels, 5, padding=2)
+
+
+def peak(which: int, name: str, fields: int, threads: int) -> float:
+    """Return megabytes at most above those before; call it in a fresh process, whose peak is its own."""
+    torch.set_num_threads(threads)
+    x = torch.randn(BATCH, pdo.group(name, dim=3).order * fields, SIDE, SIDE, SIDE, requires_grad=True)
+    warm = nn.Conv3d(1, 1, 1)  # the library's own first use is not the layer's
+    step(warm, torch.randn(1, 1, 2, 2, 2, requires_grad=True))
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    before = pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+    layer = layers(name, fields)[which]
+    for _ in range(3):
+        step(layer, x)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6 - before
+
+
+def measure(name: str, fields: int, rounds: int) -> dict[str, Any]:
+    start = time.perf_counter()
+    ours, peer = layers(name, fields)
+    build = 1e3 * (time.perf_counter() - start)
+    x = torch.randn(BATCH, ours.in_type.channels, SIDE, SIDE, SIDE, requires_grad=True)
+    title = f"{name}, {fields} fields"
+    row: dict[str, Any] = {"group": name, "fields": fields, "channels": ours.in_type.channels}
+    row["parameters"] = [sum(p.numel() for p in layer.parameters()) for layer in (ours, peer)]
+    row["forward_backward"] = ratios(
+        lambda: step(ours, x), lambda: step(peer, x), rounds=rounds, title=f"{title}, step"
+    )
+    ours.eval()
+    peer.eval()
+    x = x.detach()
+    row["inference"] = ratios(lambda: infer(ours, x), lambda: infer(peer, x), rounds=rounds, title=f"{title}, eval")
+    row["first_construction_ms"] = round(build, 1)
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        peaks = [pool.apply(peak, (which, name, fields, torch.get_num_threads())) for which in (0, 1)]
+    row["peak_memory"] = {
+        "ratio": round(peaks[0] / peaks[1], 3),
+        "ours_mb": round(peaks[0], 1),
+        "peer_mb": round(peaks[1], 1),
+    }
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--quick", action="store_true", help="the first case alone")
+    parser.add_argument("--result", type=Path, default=Path("results/bench-volume.json"))
+    options = parser.parse_args()
+    rows = []
+    print(
+        f"{'group':6}{'fields':>7}{'channels':>9}{'step':>8}{'quartiles':>13}{'eval':>8}{'quartiles':>13}{'memory':>8}"
+    )
+    for name, fields in CASES[: 1 if options.quick else None]:
+        row = measure(name, fields, options.rounds)
+        rows.append(row)
+        parts = [row["forward_backward"], row["inference"]]
+        text = "".join(f"{p['ratio']:>8.3f}{p['quartile_low']:>8.3f}-{p['quartile_high']:.3f}" for p in parts)
+        print(f"{name:6}{fields:>7}{row['channels']:>9}{text}{row['peak_memory']['ratio']:>8.3f}", flush=True)
+    write_json(options.result, {"batch": BATCH, "side": SIDE, "rows": rows, **provenance()})
+    print(f"Written: {options.result}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""What every data set consists of: splits of arrays with labels, and their fingerprint."""
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pdoconv.data.files import array_hash
+
+Images = NDArray[np.uint8]
+
+
+class Split(NamedTuple):
+    """Images `(n, height, width)` or volumes `(n, depth, height, width)`, and labels `(n,)`, all uint8."""
+
+    images: Images
+    labels: Images
+
+
+class DataSet(Protocol):
+    """Three splits with a name and a fingerprint."""
+
+    @property
+    def train(self) -> Split:
+        """For training."""
+
+    @property
+    def valid(self) -> Split:
+        """For choosing settings."""
+
+    @property
+    def test(self) -> Split:
+        """For the one measurement at the end."""
+
+    @property
+    def title(self) -> str:
+        """Name in results."""
+
+    @property
+    def fingerprint(self) -> dict[str, str]:
+        """Hashes of the arrays."""
+
+
+def fingerprint(train: Split, valid: Split, test: Split) -> dict[str, str]:
+    """Return the first 16 digits of the sha256 of each image array and of the test labels."""
+    arrays = {"x train": train.images, "x valid": valid.images, "x test": test.images, "y test": test.labels}
+    return {name: array_hash(array) for name, array in arrays.items()}

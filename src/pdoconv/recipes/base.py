@@ -1,0 +1,68 @@
+"""What all recipes share: the settings of a training, their checks, and what a run asks of a recipe."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+from torch import nn
+
+from pdoconv.data import DataSet, Split
+
+
+@dataclass(frozen=True)
+class Recipe(ABC):
+    """Settings of a run."""
+
+    epochs: int = 60
+    seed: int = 0
+    train_on: Literal["train", "all"] = "train"
+    """`"train"`: the training split alone; `"all"`: with the validation split, with everything fixed beforehand."""
+    batch_size: int = 64
+    lr: float = 1e-2
+    weight_decay: float = 0.1
+    warmup: float = 0.3
+    dropout: float = 0.2
+    label_smoothing: float = 0.1
+    precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
+    filters: str = "plain"
+    """Filter family, or `"plain"` for the ordinary network beside it."""
+    fields: int = 1
+
+    classes: ClassVar[int]
+    image_shape: ClassVar[tuple[int, ...]]
+    title: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for settings that cannot be run."""
+        if min(self.epochs, self.batch_size, self.fields) < 1 or self.seed < 0:
+            raise ValueError(
+                f"Expected epochs >= 1, batch_size >= 1, fields >= 1 and seed >= 0, received {self.epochs}, "
+                f"{self.batch_size}, {self.fields}, {self.seed}."
+            )
+        finite = 0 < self.lr < float("inf") and 0 <= self.weight_decay < float("inf")
+        if not finite or not 0 <= self.label_smoothing < 1 or not 0 < self.warmup < 1 or not 0 <= self.dropout < 1:
+            raise ValueError(
+                f"Expected lr > 0, weight_decay >= 0, warmup in (0, 1), dropout and label_smoothing in [0, 1), "
+                f"received {self.lr}, {self.weight_decay}, {self.warmup}, {self.dropout}, {self.label_smoothing}."
+            )
+        if self.train_on not in ("train", "all") or self.precision not in ("32-true", "bf16-mixed"):
+            raise ValueError(
+                f"Expected train_on 'train' or 'all' and precision '32-true' or 'bf16-mixed', received "
+                f"{self.train_on!r}, {self.precision!r}."
+            )
+
+    @abstractmethod
+    def network(self) -> nn.Module:
+        """Return the network, freshly initialised."""
+
+    @abstractmethod
+    def data(self) -> DataSet:
+        """Return the data set."""
+
+    def splits(self, data: DataSet) -> tuple[Split, Split | None]:
+        """Return the images to train on, and those to validate on if any are kept apart."""
+        if self.train_on == "train":
+            return data.train, data.valid
+        both = [np.concatenate(pair) for pair in zip(data.train, data.valid, strict=True)]
+        return Split(*both), None
