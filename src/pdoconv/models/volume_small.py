@@ -1,8 +1,8 @@
 """A small classifier of volumes that answers alike for all rotations of its group, and the plain CNN beside it.
 
-Three convolutions (5^3, then 3^3) on 15^3, 8^3 and 4^3 voxels with BatchNorm and ReLU, average pooling between them, the mean over
-space, the maximum over the group, a linear layer. The mean comes first: all parts of a shape are then seen from one
-side. Sides that are 3 mod 4 obey the grid rule.
+Three convolutions, 5^3 and twice 3^3, on 15^3, 8^3 and 4^3 voxels with BatchNorm and ReLU, average pooling between
+them, the mean over space, the maximum over the group, a linear layer. The mean comes first: all parts of a shape are
+then seen from one side. Sides that are 3 mod 4 obey the grid rule.
 """
 
 from torch import nn
