@@ -20,7 +20,7 @@ $(VENV)/ready: pyproject.toml
 # Train the small network with the default filters on the 12,000 digits of MNIST-rot, test it, draw two pictures.
 demo: $(VENV)/ready
 	rm -rf $(DEMO)
-	$(BIN)/pdoconv train mnist-rot-small --filters band-limited --fields 6 --train-on all --epochs 7 --weight-decay 0.05 --label-smoothing 0 --dropout 0.1 --run $(DEMO)
+	$(BIN)/pdoconv train mnist-rot-small --filters gaussian --fields 6 --train-on all --epochs 7 --weight-decay 0.05 --label-smoothing 0 --dropout 0.1 --run $(DEMO)
 	$(BIN)/pdoconv measure $(DEMO)
 
 test: $(VENV)/ready lint

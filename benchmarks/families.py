@@ -28,6 +28,7 @@ import pdoconv as pdo
 from pdoconv.data import mnist_rot
 from pdoconv.data.mnist_rot import rotate
 from pdoconv.filters import FAMILIES, family
+from pdoconv.nn import init
 from pdoconv.recipes import MnistRotSmall
 from pdoconv.training.classifier import Classifier
 from pdoconv.training.images import ImageData
@@ -49,13 +50,18 @@ def selection_set() -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([valid.images, turned]), np.concatenate([valid.labels, labels[unused]])
 
 
-def train(name: str, seed: int, images: np.ndarray, labels: np.ndarray) -> dict[str, object]:
+def train(name: str, seed: int, scheme: str, images: np.ndarray, labels: np.ndarray) -> dict[str, object]:
     """Train one network and measure it."""
     settings = MnistRotSmall(
         filters=name, fields=FIELDS.get(name, 6), seed=seed, precision=default_precision(), **BUDGET
     )
     torch.manual_seed(seed)
     net, data = settings.network(), ImageData(settings.data().train, None, None, batch_size=64, seed=seed)
+    if scheme != "authors":
+        init.DAMPING = 1.0 if scheme == "unit, undamped" else init.DAMPING
+        for layer in (m for m in net.modules() if isinstance(m, pdo.nn.GroupConv)):
+            layer.init = "unit"
+            layer.reset_parameters()
     keep = ("lr", "weight_decay", "warmup", "label_smoothing", "seed")
     model = Classifier(net, classes=10, **{key: getattr(settings, key) for key in keep})
     start = time.perf_counter()
@@ -68,6 +74,7 @@ def train(name: str, seed: int, images: np.ndarray, labels: np.ndarray) -> dict[
     return {
         "family": name,
         "seed": seed,
+        "init": scheme,
         "parameters": sum(p.numel() for p in net.parameters()),
         "error %": round(100 * (1 - measured["test_accuracy"]), 2),
         "seconds an epoch": round(seconds / settings.epochs, 1),
@@ -128,7 +135,8 @@ def table(known: dict) -> str:
 
 def column(known: dict, name: str, key: str) -> list[float]:
     """Return one entry of all runs of a family."""
-    return [run[key] for run in known["runs"] if run["family"] == name and key in run]
+    runs = [run for run in known["runs"] if run["family"] == name and run.get("init", "authors") == "authors"]
+    return [run[key] for run in runs if key in run]
 
 
 def main() -> None:
@@ -136,6 +144,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--families", nargs="+", default=[*FAMILIES, "plain"])
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--init", choices=("authors", "unit", "unit, undamped"), default="authors")
     options = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message=".*num_workers.*")
@@ -144,9 +153,10 @@ def main() -> None:
     known = json.loads(RESULT.read_text()) if RESULT.exists() else {**started, "runs": []}
     for seed in range(options.seeds):
         for name in options.families:
-            if any((run["family"], run["seed"]) == (name, seed) for run in known["runs"]):
+            wanted = (name, seed, options.init)
+            if any((run["family"], run["seed"], run.get("init", "authors")) == wanted for run in known["runs"]):
                 continue
-            known["runs"].append(train(name, seed, images, labels))
+            known["runs"].append(train(*wanted, images, labels))
             RESULT.write_text(json.dumps(known, indent=1) + "\n")
             print(known["runs"][-1], file=sys.stderr, flush=True)
     known["patch energy passed"] = energy_passed(mnist_rot().train.images)

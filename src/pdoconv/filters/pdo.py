@@ -19,7 +19,7 @@ from pdoconv.grid import Matrix
 from pdoconv.groups import Group, rotation
 from pdoconv.operators import Operator
 from pdoconv.pointgroups import cyclic, icosahedral
-from pdoconv.stencils import Stencils, band_limited, discretise, finite_difference
+from pdoconv.stencils import Stencils, discretise, finite_difference, gaussian
 
 Weights = Literal["orthonormal", "operators", "template"]
 
@@ -54,6 +54,11 @@ class PDOFilters:
             raise ValueError(f"PDO filters: frame_offset must be finite (radians), received {self.frame_offset}.")
         if self.frame_offset and dims != {2}:
             raise ValueError("PDO filters: frame_offset is an angle in the plane; operators here are not 2-D.")
+
+    @property
+    def orders(self) -> tuple[int, ...] | None:
+        """Order of the derivative that each weight stands for; `None` for a template."""
+        return None if self.weights == "template" else tuple(operator.order for operator in self.operators)
 
     def basis(self, group: Group, size: int) -> Basis:
         """Return `(|G|, basis, *kernel)`.
@@ -152,16 +157,16 @@ def pdo(
 
     Args:
         operators: Polynomials in the derivatives; default all that turned copies of the paper's nine consist of (13).
-        stencils: Numerical scheme; default `band_limited()`.
+        stencils: Numerical scheme; default `gaussian()`.
         frame_offset: Constant angle of the frame, radians.
         weights: What a weight is the coefficient of, see `PDOFilters`.
     """
     chosen = ops.rotation_closed(ops.paper()) if operators is None else tuple(operators)
-    return PDOFilters(chosen, stencils or band_limited(), frame_offset, weights)
+    return PDOFilters(chosen, stencils or gaussian(), frame_offset, weights)
 
 
 def default(dim: int, size: int = 5) -> PDOFilters:
-    """Return the family that a `PDOConv` layer takes when none is given: band-limited stencils, orthonormal weights.
+    """Return the family that a `PDOConv` layer takes when none is given: Gaussian stencils, orthonormal weights.
 
     On the plane with kernels of 5 and more the thirteen operators that turned copies of the paper's nine consist of;
     otherwise all operators that the kernel carries, up to order 4 (in space up to order 2). Chosen by the measurements

@@ -5,7 +5,9 @@ He's rule for an ordinary 3x3 kernel (`variance_scaling` of TensorFlow 1, factor
 
 *unit*: outputs of variance 1 through deep stacks of convolution and ReLU.
 
-* Each basis filter contributes the same energy: $\mathrm{std}_b \propto 1 / \lVert F_b \rVert$.
+* Each basis filter contributes energy by the order n of its derivative,
+  $\mathrm{std}_b \propto 0.8^n / \lVert F_b \rVert$ (families without orders: all the same): on coarse grids high
+  orders are the least equivariant, and a network can make them larger where it needs them.
 * Where the input is regular, the weights are centred over the input (fields and group). The positive mean that every
   ReLU makes is then not passed on; if it were, channels would grow alike and the variance would drift with depth.
 * The remaining constant comes from the wide-network limit: the covariance $A(\tau)$ of the outputs, as a function of
@@ -32,6 +34,7 @@ from pdoconv.filters.base import Basis
 from pdoconv.groups import Group
 
 DEPTH = 10
+DAMPING = 0.8  # of the standard deviation, for each order of the derivative
 _SIDE = 24  # of the periodic lattice on which covariances are followed
 
 
@@ -44,7 +47,7 @@ def draw(weight: Tensor, filters: Filters, types: tuple[FieldType, FieldType], s
         torch.nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
         return
     basis = filters.basis(in_type.group, size)
-    scale = np.sqrt(_energy(basis))
+    scale = np.sqrt(_energy(filters, basis))
     if in_type.kind == out_type.kind == "trivial":  # filters averaged over the group, some of them to nothing
         scale[:] = np.sqrt((basis.mean(0) ** 2).sum() / len(scale))
     centre = in_type.kind == "regular" and shared > 1
@@ -58,16 +61,18 @@ def draw(weight: Tensor, filters: Filters, types: tuple[FieldType, FieldType], s
         weight *= torch.as_tensor(np.sqrt(variance / fan_in) / scale, dtype=weight.dtype, device=weight.device)
 
 
-def _energy(basis: Basis) -> NDArray[np.float64]:
-    """Return the sum of squares of each basis filter, mean over the group."""
-    return np.asarray((basis**2).reshape(*basis.shape[:2], -1).sum(2).mean(0))
+def _energy(filters: Filters, basis: Basis) -> NDArray[np.float64]:
+    """Return the sum of squares of each basis filter, mean over the group, relative to the share it is to have."""
+    energy = (basis**2).reshape(*basis.shape[:2], -1).sum(2).mean(0)
+    share = DAMPING ** (2.0 * np.array(getattr(filters, "orders", None) or [0] * len(energy)))
+    return np.asarray(energy * share.mean() / share)
 
 
 @lru_cache(maxsize=64)
 def _relu_gain(filters: Filters, group: Group, size: int, centre: bool) -> float:
     """Return the variance, for each basis filter of unit energy and each input channel, that keeps the variance 1."""
     basis: Basis = filters.basis(group, size)
-    power = np.fft.fftn(_autocorrelation(basis)).real
+    power = np.fft.fftn(_autocorrelation(filters, basis)).real
     covariance = np.zeros(power.shape)
     covariance.flat[0] = 1.0
     factors = []
@@ -79,10 +84,12 @@ def _relu_gain(filters: Filters, group: Group, size: int, centre: bool) -> float
     return float(np.exp(-np.log(factors).mean()))
 
 
-def _autocorrelation(basis: Basis) -> NDArray[np.float64]:
-    """Return the autocorrelation of the basis filters of unit energy on the lattice: sum over them, mean over |G|."""
+def _autocorrelation(filters: Filters, basis: Basis) -> NDArray[np.float64]:
+    """Return the autocorrelation of the filters on the lattice, each at its share: sum over them, mean over |G|."""
     kernel = basis.shape[2:]
-    taps = (basis.reshape(*basis.shape[:2], -1) / np.sqrt(_energy(basis))[:, None]).reshape(-1, math.prod(kernel))
+    taps = (basis.reshape(*basis.shape[:2], -1) / np.sqrt(_energy(filters, basis))[:, None]).reshape(
+        -1, math.prod(kernel)
+    )
     places = np.indices(kernel).reshape(len(kernel), -1)
     lags = (places[:, :, None] - places[:, None, :]) % _SIDE
     total = np.zeros((_SIDE,) * len(kernel))

@@ -86,7 +86,7 @@ def train(
         max_epochs=settings.epochs,
         callbacks=[timer, keep, LearningRateMonitor("epoch"), _StopAfter(stop_after), _EpochLines()],
         logger=CSVLogger(run, "logs"),
-        log_every_n_steps=50,
+        log_every_n_steps=max(1, min(50, len(training.images) // settings.batch_size)),
         num_sanity_val_steps=0,
         limit_val_batches=0 if validation is None else None,
         enable_model_summary=False,
