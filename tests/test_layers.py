@@ -105,8 +105,8 @@ def test_unit_variance_through_ten_layers(name, weights):
 def test_unit_variance_with_smooth_filters(name):
     """Smooth maps have fewer independent pixels, so one draw strays further; the mean over draws does not."""
     each = np.log(ten_layers(pdo.group(name), pdo.filters.default(2), seeds=6))
-    assert np.abs(each).max() < np.log(4)
-    assert np.abs(each.mean(0)).max() < np.log(1.8), np.exp(each.mean(0))
+    assert np.abs(each).max() < np.log(5)
+    assert np.abs(each.mean(0)).max() < np.log(2), np.exp(each.mean(0))
 
 
 def ten_layers(group, filters, seeds):

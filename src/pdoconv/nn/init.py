@@ -6,7 +6,7 @@ He's rule for an ordinary 3x3 kernel (`variance_scaling` of TensorFlow 1, factor
 *unit*: outputs of variance 1 through deep stacks of convolution and ReLU.
 
 * Each basis filter contributes energy by the order n of its derivative,
-  $\mathrm{std}_b \propto 0.8^n / \lVert F_b \rVert$ (families without orders: all the same): on coarse grids high
+  $\mathrm{std}_b \propto 0.85^n / \lVert F_b \rVert$ (families without orders: all the same): on coarse grids high
   orders are the least equivariant, and a network can make them larger where it needs them.
 * Where the input is regular, the weights are centred over the input (fields and group). The positive mean that every
   ReLU makes is then not passed on; if it were, channels would grow alike and the variance would drift with depth.
@@ -34,7 +34,7 @@ from pdoconv.filters.base import Basis
 from pdoconv.groups import Group
 
 DEPTH = 10
-DAMPING = 0.8  # of the standard deviation, for each order of the derivative
+DAMPING = 0.85  # of the standard deviation, for each order of the derivative
 _SIDE = 24  # of the periodic lattice on which covariances are followed
 
 
