@@ -68,8 +68,8 @@ def test_orientations(orientation):
     assert np.allclose(np.linalg.det(matrices), 1)
     angles = np.degrees(np.arccos(np.clip((np.trace(matrices, axis1=1, axis2=2) - 1) / 2, -1, 1)))
     to_cube = np.degrees(np.arccos(np.clip((np.einsum("nij,gij->ng", matrices, CUBE.matrices).max(1) - 1) / 2, -1, 1)))
-    assert (angles.max() < 15.001) == (orientation == "upright")
-    assert (to_cube.max() < 15.001) == (orientation != "any")
+    assert (angles.max() < 45.001) == (orientation == "upright")
+    assert (to_cube.max() < 45.001) == (orientation != "any")
     if orientation == "any":  # uniform: the mean of the angle is pi / 2 + 2 / pi
         assert abs(angles.mean() - np.degrees(np.pi / 2 + 2 / np.pi)) < 3
         assert np.abs(matrices.mean(0)).max() < 0.05
