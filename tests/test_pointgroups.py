@@ -89,7 +89,7 @@ def test_not_subgroups():
 
 
 def test_hermann_mauguin_names():
-    assert len(INTERNATIONAL) == 32 + 3
+    assert len(INTERNATIONAL) == 32 + 3 + 3
     for international, name in INTERNATIONAL.items():
         assert pdo.group(international) == space(name)
         assert str(pdo.group(international)) == name
@@ -154,6 +154,13 @@ def test_bad_arguments():
     for make in (pdo.cyclic, pdo.dihedral):
         with pytest.raises(ValueError, match="at least 1"):
             make(0, dim=3)
+
+
+def test_true_is_not_one():
+    """Also when the group of order 1 is cached already."""
+    assert pdo.cyclic(1).order == 1
+    with pytest.raises(ValueError, match="at least 1"):
+        pdo.cyclic(True)
 
 
 def test_pickle():

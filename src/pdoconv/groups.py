@@ -43,7 +43,7 @@ class Group:
         if m.ndim != 3 or m.shape[0] == 0 or m.shape[1] != m.shape[2]:
             raise ValueError(f"Group {self.name}: expected matrices (order, dim, dim), received shape {m.shape}.")
         halves = np.rint(2 * m) / 2  # cos(pi / 2) and its like, exactly
-        m = np.where(np.abs(m - halves) < 1e-14, halves, m)
+        m = np.where(np.abs(m - halves) < 1e-14, halves, m) + 0.0  # no -0
         m.setflags(write=False)
         object.__setattr__(self, "matrices", m)
         if not np.allclose(m @ m.transpose(0, 2, 1), np.eye(self.dim), atol=_SAME):

@@ -29,6 +29,7 @@ INTERNATIONAL = {
     **{"3": "C3", "-3": "S6", "32": "D3", "3m": "C3v", "-3m": "D3d"},
     **{"6": "C6", "-6": "C3h", "6/m": "C6h", "622": "D6", "6mm": "C6v", "-6m2": "D3h", "6/mmm": "D6h"},
     **{"23": "T", "m-3": "Th", "432": "O", "-43m": "Td", "m-3m": "Oh", "532": "I", "235": "I", "-5-3m": "Ih"},
+    **{"-4m2": "D2d", "-62m": "D3h", "m-3-5": "Ih"},  # other settings, other spelling
 }
 """Schoenflies names of the 32 crystallographic and the icosahedral point groups by their Hermann-Mauguin names."""
 
@@ -66,7 +67,7 @@ def _extended(name: str, group: Group, element: Matrix) -> Group:
     return Group(name, np.concatenate([group.matrices, group.matrices @ element]))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=256, typed=True)
 def cyclic(n: int, dim: int = 2) -> Group:
     """Return $C_n$: the rotations by multiples of 360/n degrees (`p4`, `p6`, `p8` for n = 4, 6, 8), in space about z.
 
@@ -91,7 +92,7 @@ def cyclic(n: int, dim: int = 2) -> Group:
     return Group(f"C{n}", table)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=256, typed=True)
 def dihedral(n: int, dim: int = 2) -> Group:
     """Return $D_n$: the symmetries of a regular n-gon.
 
@@ -156,7 +157,7 @@ def _with_inversion(group: Group, inversion: bool) -> Group:
     return _extended(f"{group.name}h", group, -np.eye(3)) if inversion else group
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=256, typed=True)
 def group(name: str, dim: int | None = None) -> Group:
     """Return a group by name.
 
