@@ -165,3 +165,13 @@ def test_true_is_not_one():
 
 def test_pickle():
     assert pickle.loads(pickle.dumps(pdo.icosahedral(inversion=True))) == pdo.icosahedral(inversion=True)
+
+
+@pytest.mark.parametrize(("symbol", "order"), [("-1", 2), ("-3", 6), ("-4", 4), ("-6", 6)])
+def test_rotoinversions(symbol, order):
+    """-n is what minus a turn by 360/n degrees generates."""
+    turn = np.eye(3)
+    turn[:2, :2] = rotation(2 * np.pi / -int(symbol))
+    made = generate(symbol, [-turn])
+    assert made.order == order == pdo.group(symbol).order
+    assert made.is_subgroup_of(pdo.group(symbol))
