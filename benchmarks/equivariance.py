@@ -26,6 +26,7 @@ from torch import Tensor, nn
 import pdoconv as pdo
 from pdoconv.data import mnist_rot
 from pdoconv.measure.functions import random_waves
+from pdoconv.nn import init
 from pdoconv.stencils.base import offsets
 from pdoconv.training.provenance import provenance
 
@@ -177,11 +178,15 @@ def main() -> None:
     parser.add_argument("--systems", nargs="+", default=[*peers.OURS])
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=2, help="of the six-layer network; 0 leaves it untrained")
+    parser.add_argument("--undamped", action="store_true", help="initialise all orders of derivatives alike")
     parser.add_argument("--lr", type=float, default=1e-2, help="highest learning rate of that training")
     options = parser.parse_args()
     known = json.loads(RESULT.read_text()) if RESULT.exists() else {"systems": {}}
+    if options.undamped:
+        init.DAMPING = 1.0
     for system in options.systems:
-        known["systems"][system] = measure(system, options.seeds, options.epochs, options.lr)
+        name = f"{system}, undamped" if options.undamped else system
+        known["systems"][name] = measure(system, options.seeds, options.epochs, options.lr)
         known |= {**provenance(), "command": "make equivariance"}
         RESULT.write_text(json.dumps(known, indent=1) + "\n")
     order = [name for name in (*peers.OURS, *peers.PEERS) if name in known["systems"]]
