@@ -144,27 +144,37 @@ def table(systems: dict[str, dict[str, dict[str, object]]]) -> str:
 
 def draw(systems: dict[str, dict[str, dict[str, object]]], picture: Path) -> None:
     """Draw error against grid size for one and three layers, and the bars of the six-layer network."""
+    from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 4.4), dpi=150, layout="constrained")
+    figure = Figure(figsize=(13, 5), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     left, middle, right = figure.subplots(1, 3)
+    colours = colormaps["tab20"].colors
     for axes, key in ((left, "regular -> regular"), (middle, "three layers, ELU")):
         for i, (name, result) in enumerate(systems.items()):
             style = "--" if name in peers.PEERS else "-"
-            axes.plot(SIZES, result["errors at 33, 65, 129"][key], style, marker="o", color=f"C{i}", label=name)
+            axes.plot(
+                SIZES,
+                result["errors at 33, 65, 129"][key],
+                style,
+                marker="o",
+                markersize=4,
+                color=colours[i],
+                label=name,
+            )
         axes.set(xscale="log", yscale="log", xlabel="grid points a side", title=f"C8, 45 degrees: {key}")
         axes.set_xticks(SIZES, [str(n) for n in SIZES])
         axes.minorticks_off()
         axes.grid(True, alpha=0.3)
     left.set_ylabel("relative equivariance error")
-    left.legend(frameon=False, fontsize=7)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=7, frameon=False, fontsize=8)
     bars = [("initial", "smooth"), ("initial", "digits"), ("trained", "smooth"), ("trained", "digits")]
     for i, (_, result) in enumerate(systems.items()):
         heights = [result.get(f"six layers, {when}", {}).get(what, 0) for when, what in bars]
         right.bar(
-            np.arange(4) + (i - len(systems) / 2) * 0.8 / len(systems), heights, 0.8 / len(systems), color=f"C{i}"
+            np.arange(4) + (i - len(systems) / 2) * 0.8 / len(systems), heights, 0.8 / len(systems), color=colours[i]
         )
     right.set_xticks(range(4), [f"{when},\n{what}" for when, what in bars])
     right.set(title="six layers and ReLU: features", yscale="log")
