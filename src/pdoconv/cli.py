@@ -85,7 +85,7 @@ def train(
         "test_orientation": test_orientation,
         "precision": precision,
     }
-    if precision is None and not resume:
+    if precision is None and not resume and kind.precision == "bf16-mixed":  # where the hardware has it
         options["precision"] = default_precision()
     given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     unknown = given.keys() - {setting.name for setting in fields_of(kind)}
