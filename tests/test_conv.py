@@ -231,6 +231,7 @@ C8 = pdo.cyclic(8)
         ({"dilation": 0}, "dilation must be"),
         ({"padding_mode": "wrap"}, "padding_mode"),
         ({"init": "he"}, "init must be"),
+        ({"filters": "paper"}, "finds one by name"),
         ({"out_type": pdo.cyclic(4).regular(1)}, "use one group"),
         ({"out_type": C8.regular(1) + C8.trivial(1)}, "all regular"),
     ],

@@ -178,6 +178,8 @@ def test_bad_input():
     for frequency in (0.0, 4.0):
         with pytest.raises(ValueError, match="radians per pixel"):
             pdo.equivariance_error(layer, frequency=frequency)
+    with pytest.raises(ValueError, match="no submodule of that name"):
+        pdo.equivariance_error(layer, at="nothing")
     with pytest.raises(ValueError, match="orthogonal 2 x 2 matrix"):
         pdo.equivariance_error(layer, np.eye(3))
     layer.weight.data.fill_(float("nan"))

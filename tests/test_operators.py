@@ -125,6 +125,8 @@ def test_families_refuse():
     for order in (-1, 2.0, True):
         with pytest.raises(ValueError, match="at least 0"):
             ops.up_to(order)
+    with pytest.raises(ValueError, match="at least one operator"):
+        ops.rotation_closed(())
     with pytest.raises(ValueError, match="even n - m"):
         ops.adapted(1, 2)
     with pytest.raises(ValueError, match="1, 2 and 3 dimensions"):

@@ -241,6 +241,8 @@ def rotation_closed(operators: tuple[Operator, ...]) -> tuple[Operator, ...]:
     >>> len(rotation_closed(paper())), len(rotation_closed(paper_biharmonic()))
     (13, 11)
     """
+    if not operators:
+        raise ValueError("rotation_closed: expected at least one operator, received none.")
     dim, order = operators[0].dim, max(h.order for h in operators)
     exponents = monomials(dim, order)
     parts = coefficients(tuple(operators), exponents) @ np.linalg.inv(

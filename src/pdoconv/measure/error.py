@@ -67,6 +67,8 @@ def equivariance_error(
             f"Expected size >= 1, samples >= 1 and a frequency in (0, pi] radians per pixel; received {size}, "
             f"{samples}, {frequency}."
         )
+    if at and at not in dict(module.named_modules()):
+        raise ValueError(f"at={at!r}: the module has no submodule of that name; see module.named_modules().")
     said = out_type is not None
     in_type, out_type = _types(module, at, in_type, out_type)
     dim = in_type.group.dim

@@ -97,6 +97,11 @@ class GroupConv(nn.Module):
             )
         if padding_mode not in PADDING_MODES:
             raise ValueError(f"{name}: padding_mode must be one of {PADDING_MODES}, received {padding_mode!r}.")
+        if not isinstance(filters, Filters):
+            raise ValueError(
+                f"{name}: expected a filter family such as pdoconv.filters.paper(), received {filters!r}: "
+                f"pdoconv.filters.family() finds one by name."
+            )
         if init not in ("unit", "authors"):
             raise ValueError(f"{name}: init must be 'unit' or 'authors', received {init!r}.")
         self.in_type, self.out_type, self.filters, self.init = in_type, out_type, filters, init
