@@ -160,7 +160,15 @@ class GroupConv(nn.Module):
             x = F.pad(x, [padding] * 2 * dim, mode=self.padding_mode)
             padding = 0
         bias = None if self.bias is None else self.bias.repeat_interleave(self.out_type.field_size)
-        return CONVOLUTIONS[dim](x, self._kernel_or_cached(), bias, self.stride, padding, self.dilation)
+        kernel = self._kernel_or_cached()
+        if dim == 3 and x.device.type == "cpu" and torch.is_grad_enabled():
+            low = torch.get_autocast_dtype("cpu") if autocast_on(x) else x.dtype
+            if low in (torch.bfloat16, torch.float16):  # torch's weight gradients are now and then not finite there
+                wide = None if bias is None else bias.float()
+                with torch.autocast("cpu", enabled=False):
+                    y = CONVOLUTIONS[dim](x.float(), kernel.float(), wide, self.stride, padding, self.dilation)
+                    return y.to(low)
+        return CONVOLUTIONS[dim](x, kernel, bias, self.stride, padding, self.dilation)
 
     def _kernel_or_cached(self) -> Tensor:
         """In inference keep the kernel for as long as the weights hold the same numbers, however they are changed."""
