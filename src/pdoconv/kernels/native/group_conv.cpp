@@ -11,24 +11,31 @@ static int thread() { return omp_get_thread_num(); }
 static int thread() { return 0; }
 #endif
 
-constexpr int SLACK = 32;  // elements that a vector may lie beyond a run
 constexpr size_t CACHE = 448 << 10;  // bytes of derivative maps at a time
+
+// Length of a row of maps: whole cache lines where that wastes little, so that shifts along y keep vectors aligned.
+inline ptrdiff_t row_length(ptrdiff_t width) {
+    const ptrdiff_t whole = round_up<ptrdiff_t>(width, 16);
+    return 2 * whole <= 3 * width ? whole : width;
+}
 
 // Derivative maps of one field over a tile, coupled to the rows of the products.
 template <class T> class Derivatives {
     const Plan<T>& plan;
     const Shape& s;
-    ptrdiff_t slice, map;
-    std::vector<T> plain, padded, first, second, maps;
+    const ptrdiff_t row, plain_map, padded_slice, padded_map, slice, map;
+    Buffer<T> plain, padded, first, second, maps;
     Step<T> enter;
     std::vector<Step<T>> passes, couple;
 
   public:
     Derivatives(const Plan<T>& p, const Shape& shape, const Tiling& cut, ptrdiff_t ld, int fields)
-        : plan(p), s(shape), slice((cut.ny + s.ey) * s.Wp), map((cut.nz + s.ez) * slice + s.ex + SLACK),
-          plain(p.n_in * (slice + SLACK)), padded(p.n_in * map), maps(ptrdiff_t(p.stencils) * p.n_in * map),
-          enter(p.enter, 0, [&](int c) { return c * s.in_size(); }, [&](int c) { return c * (slice + SLACK); }) {
-        const ptrdiff_t shift[3] = {s.dilation, s.Wp * s.dilation, slice * s.dilation};
+        : plan(p), s(shape), row(row_length(s.Wo)), plain_map(round_up<ptrdiff_t>((cut.ny + s.ey) * s.W, 16)),
+          padded_slice((cut.ny + s.ey) * s.Wp), padded_map((cut.nz + s.ez) * padded_slice),
+          slice((cut.ny + s.ey) * row), map(round_up<ptrdiff_t>((cut.nz + s.ez) * slice, 16) + 16),
+          plain(p.n_in * plain_map), padded(p.n_in * padded_map), maps(ptrdiff_t(p.stencils) * p.n_in * map),
+          enter(p.enter, 0, [&](int c) { return c * s.in_size(); }, [&](int c) { return c * plain_map; }) {
+        const ptrdiff_t shift[3] = {s.dilation, row * s.dilation, slice * s.dilation};
         const int dim = int(p.passes.size());
         for (int axis = 0; axis < dim; ++axis)
             passes.emplace_back(p.passes[axis], shift[axis], [&](int f) { return f * map; },
@@ -37,34 +44,36 @@ template <class T> class Derivatives {
         if (dim > 2) second.resize(p.passes[1].rows * map);
         for (int i = 0; i < fields; ++i)
             couple.emplace_back(p.couple, 0, [&](int c) { return c * map; },
-                                [&](int row) { return p.z_row(row, i, fields) * ld; });
+                                [&](int r) { return p.z_row(r, i, fields) * ld; });
     }
 
     // x: the field's first channel in this image; z: this segment's first column
     void run(const T* x, const Segment& g, T* z, int i) {
-        std::fill(padded.begin(), padded.end(), T(0));
-        const ptrdiff_t top = std::max<ptrdiff_t>(0, g.y0 - s.py), end = std::min<ptrdiff_t>(s.H, g.y0 + g.ny + s.ey - s.py);
+        const ptrdiff_t top = std::max<ptrdiff_t>(0, g.y0 - s.py);
+        const ptrdiff_t end = std::min<ptrdiff_t>(s.H, g.y0 + g.ny + s.ey - s.py);
+        const int dim = int(passes.size());
+        padded.clear();
         for (ptrdiff_t k = 0; k < g.nz + s.ez; ++k) {
             const ptrdiff_t depth = g.z0 + k - s.pz;
             if (depth < 0 || depth >= s.D || end <= top) continue;
             apply<true>(enter, x + (depth * s.H + top) * s.W, plain.data(), 0, 0, 1, (end - top) * s.W);
             for (int c = 0; c < plan.n_in; ++c)
                 for (ptrdiff_t y = top; y < end; ++y)
-                    std::memcpy(&padded[c * map + k * slice + (y + s.py - g.y0) * s.Wp + s.px],
-                                &plain[c * (slice + SLACK) + (y - top) * s.W], s.W * sizeof(T));
+                    std::memcpy(&padded[c * padded_map + k * padded_slice + (y + s.py - g.y0) * s.Wp + s.px],
+                                &plain[c * plain_map + (y - top) * s.W], s.W * sizeof(T));
         }
-        const ptrdiff_t all = (g.nz + s.ez) * slice - s.ex, width = (g.ny - 1) * s.Wp + s.Wo;
         for (int c = 0; c < plan.n_in; ++c) {
-            const T* from = &padded[c * map];
             T* to = &maps[c * map];
-            const int dim = int(passes.size());
-            apply<false>(passes[0], from, dim > 1 ? first.data() : to, 0, 0, 1, dim > 1 ? all : s.Wo);
+            for (ptrdiff_t k = 0; k < g.nz + s.ez; ++k)
+                apply<false>(passes[0], &padded[c * padded_map + k * padded_slice],
+                             (dim > 1 ? first.data() : to) + k * slice, s.Wp, row, g.ny + s.ey, s.Wo);
             if (dim > 1)
-                apply<false>(passes[1], first.data(), dim > 2 ? second.data() : to, slice, slice, g.nz + s.ez, width);
-            if (dim > 2) apply<false>(passes[2], second.data(), to, slice, slice, g.nz, width);
+                apply<false>(passes[1], first.data(), dim > 2 ? second.data() : to, slice, slice, g.nz + s.ez,
+                             g.ny * row);
+            if (dim > 2) apply<false>(passes[2], second.data(), to, slice, slice, g.nz, g.ny * row);
         }
         for (ptrdiff_t k = 0; k < g.nz; ++k)
-            apply<false>(couple[i], &maps[k * slice], z + k * g.ny * s.Wo, s.Wp, s.Wo, g.ny, s.Wo);
+            apply<false>(couple[i], &maps[k * slice], z + k * g.ny * s.Wo, row, s.Wo, g.ny, s.Wo);
     }
 };
 
@@ -72,61 +81,61 @@ template <class T> class Derivatives {
 template <class T> class Adjoint {
     const Plan<T>& plan;
     const Shape& s;
-    ptrdiff_t slice, map;
-    std::vector<T> maps, second, first, padded;  // gaps between rows and slices stay zero
+    const ptrdiff_t row, slice, map, line_map;
+    Buffer<T> maps, second, first, line, sum;  // rows and slices around the tile, and the ends of lines, stay zero
     Step<T> couple;
     std::vector<Step<T>> passes;
     ptrdiff_t last_nz = 0, last_ny = 0;
 
-    T* data(std::vector<T>& buffer, ptrdiff_t m, ptrdiff_t z, ptrdiff_t y) {
-        return &buffer[m * map + s.ex + z * slice + y * s.Wp];
-    }
-
   public:
     Adjoint(const Plan<T>& p, const Shape& shape, const Tiling& cut, ptrdiff_t ld)
-        : plan(p), s(shape), slice((cut.ny + 2 * s.ey) * s.Wp), map((cut.nz + 2 * s.ez) * slice + 2 * s.ex + SLACK),
-          maps(ptrdiff_t(p.stencils) * p.n_in * map), padded(map),
-          couple(p.couple_t, 0, [&](int row) { return row * ld; }, [&](int c) { return c * map; }) {
-        const ptrdiff_t shift[3] = {-s.dilation, -s.Wp * s.dilation, -slice * s.dilation};
+        : plan(p), s(shape), row(row_length(s.Wo)), slice((cut.ny + 2 * s.ey) * row),
+          map(round_up<ptrdiff_t>((cut.nz + 2 * s.ez) * slice, 16) + 16),
+          line_map(round_up<ptrdiff_t>(s.Wo + 2 * s.ex, 16) + 16), maps(ptrdiff_t(p.stencils) * p.n_in * map),
+          line(p.passes[0].rows * line_map), sum(line_map),
+          couple(p.couple_t, 0, [&](int r) { return r * ld; }, [&](int c) { return c * map; }) {
+        const ptrdiff_t shift[3] = {-s.dilation, -row * s.dilation, -slice * s.dilation};
         const int dim = int(p.passes_t.size());
         for (int axis = 0; axis < dim; ++axis)
             passes.emplace_back(p.passes_t[axis], shift[axis],
-                                [&](int f) { return f * map * (axis == dim - 1 ? p.n_in : 1); },
+                                [&](int f) { return f * (!axis ? line_map : axis == dim - 1 ? p.n_in * map : map); },
                                 [&](int f) { return f * map; });
         if (dim > 1) first.resize(p.passes[0].rows * map);
         if (dim > 2) second.resize(p.passes[1].rows * map);
     }
 
-    // z: this segment's first column of one field's rows; sums: the field's gradient over the whole image
-    void run(const T* z, const Segment& g, T* sums) {
-        if (g.nz != last_nz || g.ny != last_ny)
-            for (auto* buffer : {&maps, &second, &first}) std::fill(buffer->begin(), buffer->end(), T(0));
+    // z: this segment's first column of one field's rows; total: the field's gradient over the whole image
+    void run(const T* z, const Segment& g, T* total) {
+        const int dim = int(passes.size());
+        const ptrdiff_t deep = g.nz + s.ez, high = g.ny + s.ey, stride = dim > 1 ? map : plan.n_in * map;
+        if (g.nz != last_nz || g.ny != last_ny) maps.clear();
         last_nz = g.nz, last_ny = g.ny;
         for (ptrdiff_t k = 0; k < g.nz; ++k) {
-            apply<false>(couple, z + k * g.ny * s.Wo, data(maps, 0, s.ez + k, s.ey), s.Wo, s.Wp, g.ny, s.Wo);
-            for (int m = 0; m < plan.stencils * plan.n_in; ++m) {  // the gaps, where a vector reached too far
-                T* row = data(maps, m, s.ez + k, s.ey) + s.Wo;
-                for (ptrdiff_t y = 0; y + 1 < g.ny; ++y, row += s.Wp) std::fill(row, row + s.ex, T(0));
-                std::fill(row, row + s.ex + Simd<T>::LANES, T(0));
-            }
+            const ptrdiff_t inside = (s.ez + k) * slice + s.ey * row;
+            apply<false>(couple, z + k * g.ny * s.Wo, &maps[inside], s.Wo, row, g.ny, s.Wo);
+            for (int m = 0; s.ey && m < plan.stencils * plan.n_in; ++m)  // where the last vector reached too far
+                std::fill_n(&maps[m * map + inside + g.ny * row], Simd<T>::LANES, T(0));
         }
         for (int c = 0; c < plan.n_in; ++c) {
-            const int dim = int(passes.size());
-            const ptrdiff_t deep = g.nz + s.ez;
-            if (dim > 2)
-                apply<false>(passes[2], data(maps, c, s.ez, 0), data(second, 0, 0, 0), slice, slice, deep, slice);
-            if (dim > 1)
-                apply<false>(passes[1], dim > 2 ? data(second, 0, 0, s.ey) : data(maps, c, 0, s.ey),
-                             data(first, 0, 0, 0), slice, slice, deep, (g.ny + s.ey) * s.Wp);
-            apply<false>(passes[0], dim > 1 ? data(first, 0, 0, 0) : data(maps, c, 0, 0), data(padded, 0, 0, 0), 0, 0,
-                         1, dim > 1 ? deep * slice : s.Wp);
+            const T* from = &maps[c * map];
+            if (dim > 2) {
+                apply<false>(passes[2], from + s.ez * slice, second.data(), slice, slice, deep, slice);
+                from = second.data();
+            }
+            if (dim > 1) {
+                apply<false>(passes[1], from + s.ey * row, first.data(), slice, slice, deep, high * row);
+                from = first.data();
+            }
             for (ptrdiff_t k = 0; k < deep; ++k)
-                for (ptrdiff_t r = 0; r < g.ny + s.ey; ++r) {
+                for (ptrdiff_t r = 0; r < high; ++r) {
                     const ptrdiff_t depth = g.z0 + k - s.pz, y = g.y0 + r - s.py;
                     if (depth < 0 || depth >= s.D || y < 0 || y >= s.H) continue;
-                    const T* from = data(padded, 0, k, r) + s.px;
-                    T* to = sums + c * s.in_size() + (depth * s.H + y) * s.W;
-                    for (ptrdiff_t x = 0; x < s.W; ++x) to[x] += from[x];
+                    for (int f = 0; f < plan.passes[0].rows; ++f)
+                        std::memcpy(&line[f * line_map + s.ex], from + f * stride + k * slice + r * row,
+                                    s.Wo * sizeof(T));
+                    apply<false>(passes[0], &line[s.ex + s.px], sum.data(), 0, 0, 1, s.W);
+                    T* to = total + c * s.in_size() + (depth * s.H + y) * s.W;
+                    for (ptrdiff_t x = 0; x < s.W; ++x) to[x] += sum[x];
                 }
         }
     }
@@ -196,7 +205,7 @@ void forward(const Plan<T>& plan, const Shape& s, const T* x, const T* w, const 
 #pragma omp parallel num_threads(s.threads)
     {
         Derivatives<T> d(plan, s, cut, ld, fields);
-        std::vector<T> z(ptrdiff_t(fields) * plan.z_rows * ld + SLACK), rows(ptrdiff_t(O) * plan.n_out * ld + SLACK);
+        Buffer<T> z(ptrdiff_t(fields) * plan.z_rows * ld), rows(ptrdiff_t(O) * plan.n_out * ld);
 #pragma omp for schedule(dynamic)
         for (size_t t = 0; t < cut.tiles.size(); ++t) {
             const Tile& tile = cut.tiles[t];
@@ -238,7 +247,8 @@ template <class T> void input_gradient(const Plan<T>& plan, const Shape& s, cons
 #pragma omp parallel num_threads(s.threads)
     {
         Adjoint<T> adjoint(plan, s, cut, ld);
-        std::vector<T> rows(ptrdiff_t(O) * plan.n_out * ld + SLACK), z(plan.z_rows * ld + SLACK), sums;
+        Buffer<T> rows(ptrdiff_t(O) * plan.n_out * ld), z(plan.z_rows * ld);
+        std::vector<T> sums;
 #pragma omp for schedule(dynamic)
         for (size_t task = 0; task < images.size() * shares; ++task) {
             const auto& tiles = images[task / shares];
@@ -276,7 +286,7 @@ template <class T> void weight_gradient(const Plan<T>& plan, const Shape& s, con
 #pragma omp parallel num_threads(s.threads)
     {
         Derivatives<T> d(plan, s, cut, ld, fields);
-        std::vector<T> rows(ptrdiff_t(O) * plan.n_out * ld + SLACK), z(ptrdiff_t(fields) * plan.z_rows * ld + SLACK);
+        Buffer<T> rows(ptrdiff_t(O) * plan.n_out * ld), z(ptrdiff_t(fields) * plan.z_rows * ld);
         std::vector<T>& sum = sums[thread()];
         sum.assign(entries, T(0));
 #pragma omp for schedule(dynamic)
