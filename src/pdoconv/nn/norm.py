@@ -1,7 +1,11 @@
 """Batch normalisation over fields: statistics and parameters are shared by the channels of a field."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd import Function, forward_ad
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pdoconv.fields import FieldType, require_uniform
@@ -9,10 +13,15 @@ from pdoconv.nn.checks import require_dim, require_dtype
 
 
 class BatchNorm(_BatchNorm):
-    """Normalise each field over batch, group and space.
+    r"""Normalise each field over batch, group and space.
 
+    $y = w (x - m) / \sqrt{v + \epsilon} + b$ with mean $m$ and variance $v$ of the field, in training the batch's.
     Sharing over the group axis is what keeps equivariance: with statistics a channel the group action, which permutes
     channels, would meet other scales.
+
+    Contiguous and channels_last inputs are not copied, and output and gradient keep their memory format. Contiguous
+    maps of one field lie together, so a view makes a field one channel of `F.batch_norm`. In channels_last they do not:
+    `F.batch_norm` gets the values of a field once for each of its channels, in training by way of `_Normalise`.
 
     Args:
         in_type: Type of input and output, all trivial or all regular.
@@ -57,9 +66,38 @@ class BatchNorm(_BatchNorm):
         if parameter is not None:
             require_dtype(self, x, parameter)
         fields, size = self.in_type.fields, self.in_type.field_size
+        if not x.is_contiguous() and x.movedim(1, -1).is_contiguous():
+            return self._channels_last(x)
         # group and first axis of space in one: some backends take no more than three axes after the fields
         joined = x.reshape(x.shape[0], fields, size * x.shape[2], *x.shape[3:])
         return super().forward(joined).reshape(x.shape)
+
+    def _channels_last(self, x: Tensor) -> Tensor:
+        """Map an input whose channels lie innermost in memory to an output that lies alike."""
+        fields, mean, var = self.in_type.fields, self.running_mean, self.running_var
+        train = self.training or mean is None or var is None
+        if x.dim() == 3 or (train and not _native(x)):  # torch's own on a view, slower than what follows
+            innermost = x.movedim(1, -1)
+            return super().forward(_by_field(x, fields)).view(innermost.shape).movedim(-1, 1)
+        if not train:
+            return _with_values(x, mean, var, self.weight, self.bias, self.eps)
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        weight = x.new_ones(fields, dtype=dtype) if self.weight is None else self.weight.to(dtype)
+        bias = x.new_zeros(fields, dtype=dtype) if self.bias is None else self.bias.to(dtype)
+        y, now_mean, now_var = _Normalise.apply(x, weight, bias, self.eps)  # type: ignore[no-untyped-call]  # torch's gap
+        if self.training and self.track_running_stats:
+            self._update(now_mean, now_var, x.numel() // fields)
+        return y  # type: ignore[no-any-return]  # torch's gap
+
+    def _update(self, mean: Tensor, var: Tensor, count: int) -> None:
+        """Move the running statistics towards those of a batch with `count` values a field, as `F.batch_norm` does."""
+        share = self.momentum
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+            share = 1 / float(self.num_batches_tracked) if share is None else share
+        for running, now in ((self.running_mean, mean), (self.running_var, var * (count / (count - 1)))):
+            if running is not None:
+                running.lerp_(now.to(running.dtype), share or 0.0)
 
     def _check_input_dim(self, input: Tensor) -> None:
         """Torch's hook for the number of axes: `forward` has checked them."""
@@ -67,6 +105,78 @@ class BatchNorm(_BatchNorm):
     def extra_repr(self) -> str:
         """Print the type."""
         return f"{self.in_type}, eps={self.eps}, momentum={self.momentum}"
+
+
+def _native(x: Tensor) -> bool:
+    """Tell whether `_Normalise` can take an input: on a CPU, and neither traced nor transformed by `torch.func`."""
+    transformed = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+    return x.is_cpu and not torch.compiler.is_compiling() and not transformed
+
+
+def _by_field(x: Tensor, fields: int) -> Tensor:
+    """View `(batch, channels, *space)` with the channels innermost in memory as `(batch * space, fields, size)`."""
+    return x.movedim(1, -1).reshape(-1, fields, x.shape[1] // fields)
+
+
+def _with_values(
+    x: Tensor, mean: Tensor | None, var: Tensor | None, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    """Normalise with given values a field, `(fields,)`: torch gets each once a channel."""
+    mean, var, weight, bias = (
+        None if t is None else t.repeat_interleave(x.shape[1] // len(t)) for t in (mean, var, weight, bias)
+    )
+    return F.batch_norm(x, mean, var, weight, bias, eps=eps)
+
+
+class _Normalise(Function):
+    r"""Normalise fields in channels_last: torch's kernels work by channel, sums over the n channels of a field between.
+
+    Forward, with mean $m_c$ and variance $v_c$ of channel c: $m = \frac1n \sum_c m_c$,
+    $v = \frac1n \sum_c (v_c + (m_c - m)^2)$, $s = 1 / \sqrt{v + \epsilon}$, $\hat x = s (x - m)$, $y = w \hat x + b$.
+
+    Backward, with N values a field: $db = \sum dy$, $dw = \sum \hat x\, dy$,
+    $dx = w s (dy - (\hat x\, dw + db) / N)$ (Ioffe, Szegedy, ICML 2015, section 3). For one channel, these two sums are
+    torch's gradients of weight and bias in eval mode.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the output, and mean and variance of the fields, both in the dtype of the weight."""
+        channels, size = x.shape[1], x.shape[1] // len(weight)
+        # running statistics that nothing reads: the results take their dtype
+        unread = weight.new_zeros(channels), weight.new_ones(channels)
+        mean, var = (t.view(-1, size) for t in torch.batch_norm_update_stats(x, *unread, 0.0))
+        centre = mean.mean(1, keepdim=True)
+        mean, var = centre.squeeze(1), (var + (mean - centre).square()).mean(1)
+        ctx.save_for_backward(x, weight, mean, var)
+        ctx.mark_non_differentiable(mean, var)
+        ctx.eps = eps
+        return _with_values(x, mean, var, weight, bias, eps), mean, var
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        """Return the gradients of input, weight and bias."""
+        x, weight, mean, var = ctx.saved_tensors
+        fields, size, rstd = len(weight), x.shape[1] // len(weight), (var + ctx.eps).rsqrt()
+        gradients = torch.ops.aten.native_batch_norm_backward
+        if torch.is_grad_enabled():  # to be differentiated again, which torch's own formula in training mode can be
+            views = _by_field(dy, fields), _by_field(x, fields)
+            dx, dw, db = gradients(*views, weight, None, None, mean, rstd, True, ctx.eps, [True, True, True])
+            return dx.reshape(x.movedim(1, -1).shape).movedim(-1, 1), dw, db, None
+        each = torch.stack((weight, mean, var)).repeat_interleave(size, 1)
+        wide = x.dtype == weight.dtype
+        dx, dw, db = gradients(dy, x, *each, None, None, False, ctx.eps, [not wide, True, True])
+        dw, db = dw.view(fields, size).sum(1), db.view(fields, size).sum(1)
+        scale, count = weight * rstd, x.numel() // fields
+        slope, shift = -scale / count * torch.stack((dw, db))  # dx = scale dy + slope xhat + shift
+        if wide:
+            slope = slope * rstd
+            factors = torch.stack((scale, slope, shift - slope * mean)).repeat_interleave(size, 1)
+            a, b, c = factors.view(3, -1, *[1] * (x.dim() - 2))
+            dx = torch.addcmul(c, x, b).addcmul_(dy, a)
+        else:  # half precision: kernels that take factors in float32, and no copy of x in float32
+            dx += _with_values(x, mean, var, slope, shift, ctx.eps)
+        return dx, dw, db, None
 
 
 class BatchNorm1d(BatchNorm):
