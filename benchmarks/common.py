@@ -103,3 +103,12 @@ def memory() -> tuple[float, float]:
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
     now, most = (int(lines[key].split()[0]) * 1024 / 1e6 for key in ("VmRSS", "VmHWM"))
     return now, most
+
+
+def forget_peak() -> bool:
+    """Let the most that `memory` returns start anew from now; return whether the system allows it."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True

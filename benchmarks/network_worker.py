@@ -14,7 +14,7 @@ import time
 
 import torch
 import tutorial_network
-from common import memory
+from common import forget_peak, memory
 
 
 def answers() -> object:
@@ -52,12 +52,10 @@ def main() -> None:
     start = time.perf_counter()
     net = tutorial_network.build(options.system, options.order, options.fields_scale)
     seconds = time.perf_counter() - start
+    built = memory()[1] - before
+    forgotten = forget_peak()
     training = tutorial_network.Training(net, options.batch)
-    answer(
-        construction_seconds=seconds,
-        parameters=sum(p.numel() for p in net.parameters()),
-        construction_mb=memory()[1] - before,
-    )
+    answer(construction_seconds=seconds, parameters=sum(p.numel() for p in net.parameters()), construction_mb=built)
     for line in sys.stdin:
         command = line.strip()
         if command == "quit":
@@ -67,7 +65,8 @@ def main() -> None:
                 net.eval()
             training.infer()
         if command == "memory":
-            answer(peak_mb=memory()[1] - before)
+            after = memory()[1] - before
+            answer(peak_mb=max(built, after), **({"training_mb": after} if forgotten else {}))
             continue
         call = {"step": training.step, "eval": training.infer}[command]
         start = time.perf_counter()

@@ -4,7 +4,8 @@
 
 Every system has a process of its own, in its own environment, that waits while another one works. In each round every
 system makes one step, each round beginning with another one; inference likewise afterwards. The network is that of
-`tutorial_network.py`. Memory is the most that a process needed above what it had before it built the network.
+`tutorial_network.py`. Memory is the most that a process needed above what it had before it built the network, in all
+and since it was built.
 """
 
 import argparse
@@ -18,11 +19,10 @@ from typing import Any, Self
 
 import torch
 from common import alternate, ratio
-from peer_packages import PACKAGES, version
+from peer_packages import PACKAGES, origin
 from tutorial_network import OURS, PEERS, SYSTEMS, fields, package
 
 from pdoconv.training.folder import write_json
-from pdoconv.training.provenance import provenance
 
 PHASES = {"forward_backward": "step", "inference": "eval"}
 
@@ -117,14 +117,15 @@ def measure(order: int, pythons: dict[str, str], options: argparse.Namespace) ->
 def table(result: dict[str, Any]) -> str:
     """Return one group's results as text."""
     lines = [
-        f"{result['group']:14}{'build s':>9}{'MB':>8}{'step ms':>10}{'/ plain':>9}{'quartiles':>13}{'/ escnn':>9}"
-        f"{'eval ms':>10}{'/ plain':>9}{'quartiles':>13}{'/ escnn':>9}"
+        f"{result['group']:14}{'build s':>9}{'peak MB':>9}{'training':>9}"
+        + "".join(f"{ms:>10}{'/ plain':>9}{'quartiles':>13}{'/ escnn':>9}" for ms in ("step ms", "eval ms"))
     ]
     for name, values in result["systems"].items():
         if "error" in values:
             lines.append(f"{name:14}{values['error']}")
             continue
-        text = f"{name:14}{values['construction_seconds']:>9.2f}{values['peak_mb']:>8.0f}"
+        text = f"{name:14}{values['construction_seconds']:>9.2f}{values['peak_mb']:>9.0f}"
+        text += f"{values['training_mb']:>9.0f}" if "training_mb" in values else f"{'-':>9}"
         for phase in PHASES:
             part = values[phase]
             plain, escnn = part.get("over_plain"), part.get("over_escnn")
@@ -177,13 +178,12 @@ def main() -> None:
         options.systems.append("plain")
     pythons = {name: getattr(options, name) for name in PACKAGES if getattr(options, name)}
     settings = {"batch": options.batch, "fields_scale": options.fields_scale, "rounds": options.rounds}
-    origin = provenance()  # before the first result changes the checkout
-    origin["versions"] |= {name: version(name, python) for name, python in pythons.items()}
+    known = origin(pythons)  # before the first result changes the checkout
     groups: list[dict[str, Any]] = []
     for order in options.groups:
         groups.append(measure(order, pythons, options))
         print(table(groups[-1]), flush=True)
-        write_json(options.result, {**settings, "groups": groups, **origin})
+        write_json(options.result, {**settings, "groups": groups, **known})
     draw(groups, options.result.with_suffix(".png"))
     print(f"Written: {options.result}, {options.result.with_suffix('.png')}")
 

@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 from types import ModuleType
+from typing import Any
 
 INSTALL = {
     "escnn": "pip install escnn==1.0.11 (needs a Fortran compiler and numpy<2)",
@@ -24,6 +25,17 @@ def version(package: str, python: str) -> str:
     if call.returncode:
         raise RuntimeError(f"{python} has no {package}. Install it there: {INSTALL[package]}.")
     return call.stdout.strip()
+
+
+def origin(pythons: dict[str, str]) -> dict[str, Any]:
+    """Return the provenance of a comparison with peers: their versions too, and their pythons as `make` calls them."""
+    from pdoconv.training.provenance import provenance
+
+    values = provenance()
+    for name, python in pythons.items():
+        values["versions"][name] = version(name, python)
+        values["command"] = values["command"].replace(f"--{name} {python}", f"--{name} .venv-{name}/bin/python")
+    return values
 
 
 def load(name: str) -> ModuleType:

@@ -4,11 +4,12 @@
 
 Each round starts a process a system, one after the other, each round beginning with another one:
 
-* the network of `tutorial_network.py`: importing torch, importing the library over it, construction, first step, and
-  the whole process from its start to its end;
+* the network of `tutorial_network.py`: importing torch, importing the library over it, construction, making the
+  optimizer, first step, and the whole process from its start to its end;
 * one 5x5 layer between 8 regular fields of each group, 5x5x5 in space: construction and first output together.
 
-Ratios are to torch alone, that is to a network or layer of `nn.Conv2d` or `nn.Conv3d` of as many channels.
+Ratios are to torch alone, that is to a network or layer of `nn.Conv2d` or `nn.Conv3d` of as many channels; the imports,
+torch and the library together, to torch in the same process.
 """
 
 import argparse
@@ -23,12 +24,11 @@ from typing import Any
 
 import torch
 from common import ratio
-from peer_packages import PACKAGES, version
+from peer_packages import PACKAGES, origin
 from start_worker import SYSTEMS
 
 import pdoconv as pdo
 from pdoconv.training.folder import write_json
-from pdoconv.training.provenance import provenance
 
 LAYERS = [("C4", 2), ("C6", 2), ("C8", 2), ("C16", 2), ("D4", 2), ("D8", 2), ("O", 3), ("I", 3)]
 
@@ -76,10 +76,10 @@ def rounds(
             result[name]["over_plain"] = {
                 key: ratio(values, [each[key] for each in found["plain"]])
                 for key, values in columns.items()
-                if not key.startswith("import")  # torch alone imports nothing over itself
+                if not key.startswith(("import", "optimizer"))  # torch's own, and nothing in torch alone
             }
             imports = [a + b for a, b in zip(columns["import_torch"], columns["import_package"], strict=True)]
-            result[name]["over_plain"]["imports"] = ratio(imports, [each["import_torch"] for each in found["plain"]])
+            result[name]["over_plain"]["imports"] = ratio(imports, columns["import_torch"])
     return result
 
 
@@ -109,8 +109,7 @@ def main() -> None:
     options = parser.parse_args()
     pythons = {name: getattr(options, name) for name in PACKAGES if getattr(options, name)}
     systems = {name: pythons.get(name, sys.executable) for name in SYSTEMS if name in pythons or name not in PACKAGES}
-    origin = provenance()  # before the first result changes the checkout
-    origin["versions"] |= {name: version(name, python) for name, python in pythons.items()}
+    known = origin(pythons)  # before the first result changes the checkout
     threads = ["--threads", str(torch.get_num_threads())]
     size = ["--batch", str(options.batch), "--fields-scale", str(options.fields_scale)]
     network = rounds(systems, lambda name: ["network", "--system", name, *size, *threads], "network", options)
@@ -127,8 +126,8 @@ def main() -> None:
         layer = rounds(able, lambda s, case=case: ["layer", "--system", s, *case, *threads], title, options)
         result["first_layers"][name] = layer
         show(title, layer)
-        write_json(options.result, {**result, **origin})
-    write_json(options.result, {**result, **origin})
+        write_json(options.result, {**result, **known})
+    write_json(options.result, {**result, **known})
     print(f"Written: {options.result}")
 
 

@@ -84,10 +84,10 @@ def main() -> None:
         first_layer(options.system, options.group, options.dim, options.order)
         done("first_layer")
     else:
-        training = tutorial_network.Training(
-            tutorial_network.build(options.system, options.order, options.fields_scale), options.batch
-        )
+        net = tutorial_network.build(options.system, options.order, options.fields_scale)
         done("construction")
+        training = tutorial_network.Training(net, options.batch)
+        done("optimizer")
         training.step()
         done("first_step")
     print(json.dumps(seconds), file=out, flush=True)
