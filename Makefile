@@ -8,7 +8,7 @@ DEMO ?= runs/demo
 PEER_escnn := escnn==1.0.11
 PEER_e2cnn := e2cnn==0.2.3 treverhines-rbf==2025.7.4.1
 
-.PHONY: demo test test-all lint bench equivariance families clean
+.PHONY: demo test test-all lint bench bench-peers equivariance families clean
 .DELETE_ON_ERROR:
 
 $(VENV)/ready: pyproject.toml
@@ -52,9 +52,17 @@ equivariance: $(VENV)/ready .venv-escnn/ready .venv-e2cnn/ready
 families: $(VENV)/ready
 	$(BIN)/python benchmarks/families.py
 
+# Layers beside plain ones, cost over the group's order, and how long a start takes: about three quarters of an hour.
 bench: $(VENV)/ready
 	$(BIN)/python benchmarks/layer_speed.py
 	$(BIN)/python benchmarks/volume_speed.py
+	$(BIN)/python benchmarks/group_order.py
+	$(BIN)/python benchmarks/start_speed.py
+
+# Whole networks and starts beside the peers.
+bench-peers: $(VENV)/ready .venv-escnn/ready .venv-e2cnn/ready
+	$(BIN)/python benchmarks/networks.py --escnn .venv-escnn/bin/python --e2cnn .venv-e2cnn/bin/python
+	$(BIN)/python benchmarks/start_speed.py --escnn .venv-escnn/bin/python --e2cnn .venv-e2cnn/bin/python --result results/bench-start-peers.json
 
 clean:
 	rm -rf $(VENV) .venv-escnn .venv-e2cnn runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

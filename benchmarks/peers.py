@@ -1,17 +1,16 @@
 """The layers of other libraries as plain modules, and networks that differ in their convolution alone.
 
-Each peer needs an environment of its own, with torch and `pip install -e .`; `INSTALL` has the commands.
+Each peer needs an environment of its own, with torch and `pip install -e .`; `peer_packages.INSTALL` has the commands.
 All modules take and return tensors in this library's layout, channel = field * |G| + g, and carry `in_type` and
 `out_type`, so `pdoconv.equivariance_error` measures them. Only cyclic groups: e2cnn's R2Conv fails on dihedral ones.
 """
 
-import importlib
 from dataclasses import dataclass
-from types import ModuleType
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from peer_packages import load, shim_rbf
 from torch import Tensor, nn
 
 import pdoconv as pdo
@@ -23,11 +22,6 @@ PEERS = {  # name -> package, layer
     "e2cnn-r2conv": ("e2cnn", "R2Conv"),
     "e2cnn-diffop": ("e2cnn", "R2Diffop"),  # finite differences
     "e2cnn-diffop-gauss": ("e2cnn", "R2Diffop"),  # derivatives of a Gaussian
-}
-INSTALL = {
-    "escnn": "pip install escnn==1.0.11 (needs a Fortran compiler and numpy<2)",
-    "e2cnn": "pip install e2cnn==0.2.3",
-    "rbf": "pip install treverhines-rbf==2025.7.4.1",
 }
 
 
@@ -107,8 +101,8 @@ def conv(
         if init not in ("default", "normal"):
             raise ValueError(f"{system}: init must be 'default' or 'normal', received {init!r}.")
         if package == "e2cnn":
-            _shim_rbf(needed=system == "e2cnn-diffop-gauss")
-        gspaces, peer = _load(f"{package}.gspaces"), _load(f"{package}.nn")
+            shim_rbf(needed=system == "e2cnn-diffop-gauss")
+        gspaces, peer = load(f"{package}.gspaces"), load(f"{package}.nn")
         space = (gspaces.rot2dOnR2 if package == "escnn" else gspaces.Rot2dOnR2)(group.order)
         kinds = {"trivial": space.trivial_repr, "regular": space.regular_repr}
         types = (peer.FieldType(space, [kinds[k] for k, n in t.blocks for _ in range(n)]) for t in (in_type, out_type))
@@ -144,20 +138,3 @@ def classifier(
     last = nn.Conv2d(hidden.channels, classes, 4, bias=False)
     nn.init.xavier_uniform_(last.weight)
     return pdo.Sequential(*layers, last, nn.Flatten())
-
-
-def _load(name: str) -> ModuleType:
-    package = name.partition(".")[0]
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ImportError(f"{package} does not import ({error}). Install it: {INSTALL[package]}.") from error
-
-
-def _shim_rbf(*, needed: bool) -> None:
-    """Give rbf back a function that e2cnn calls once, on its own import, and that newer versions dropped."""
-    try:
-        vars(_load("rbf.basis")).setdefault("set_symbolic_to_numeric_method", lambda method: None)
-    except ImportError:
-        if needed:
-            raise
