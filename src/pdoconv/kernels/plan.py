@@ -11,8 +11,8 @@ maps $E_s x$ are computed once and mixed by matrix products. In detail:
    in the weights,
 5. `leave`: the transform back.
 
-By Schur's lemma the products need $|G| S \sum_\lambda D_\lambda^3 / |G|$ multiplications a pair of fields and pixel, which is
-$2 |G| S$ for cyclic and dihedral groups, against $|G|^2$ times the taps of the dense kernel.
+By Schur's lemma the products need $S \sum_\lambda D_\lambda^3$ multiplications a pair of fields and pixel, at most
+$2 |G| S$ for cyclic and dihedral groups, against $|G|^2$ times the taps for the dense kernel.
 """
 
 from dataclasses import dataclass
@@ -24,49 +24,8 @@ from numpy.typing import NDArray
 from pdoconv.filters import Filters
 from pdoconv.groups import Group
 from pdoconv.irreps import Irrep, irreps
-from pdoconv.kernels.span import Array, Span, span
-
-Ints = NDArray[np.int32]
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """Sparse combinations of shifted maps: `out[m](p) = sum of coefficient * in[source](p + shift)` over row m.
-
-    Attributes:
-        starts: `(rows + 1,)`, where each row's terms begin.
-        sources, shifts, coefficients: `(terms,)`; shifts in taps along the axis of the step.
-        inputs: Number of input maps.
-    """
-
-    starts: Ints
-    sources: Ints
-    shifts: Ints
-    coefficients: Array
-    inputs: int
-
-    @classmethod
-    def of(cls, dense: Array) -> "Table":
-        """Make a table of an array `(rows, inputs, shifts)`."""
-        row, source, shift = np.nonzero(np.abs(dense) > 1e-12 * np.abs(dense).max())
-        starts = np.searchsorted(row, np.arange(len(dense) + 1))
-        ints = [a.astype(np.int32) for a in (starts, source, shift)]
-        return cls(*ints, np.ascontiguousarray(dense[row, source, shift]), dense.shape[1])
-
-    @property
-    def rows(self) -> int:
-        """Number of output maps."""
-        return len(self.starts) - 1
-
-    def dense(self) -> Array:
-        """Return the array `(rows, inputs, shifts)`."""
-        array = np.zeros((self.rows, self.inputs, int(self.shifts.max(initial=0)) + 1))
-        array[np.repeat(np.arange(self.rows), np.diff(self.starts)), self.sources, self.shifts] = self.coefficients
-        return array
-
-    def transposed(self) -> "Table":
-        """Return the adjoint's table; its shifts count backwards."""
-        return Table.of(self.dense().transpose(1, 0, 2))
+from pdoconv.kernels.span import Span, span
+from pdoconv.kernels.table import Array, Table, passes
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +50,7 @@ class Plan:
         stencils: `(S, *kernel)`.
         mix: `(R * basis, sum of outs * ins)`: weights to blocks; `None`: `coordinates` expands them like a kernel.
         coordinates: `(|G|, basis, S)`.
+        pairs: `(|G|^2,)`, for every (g, h) the place of $(g^{-1} h, g)$.
     """
 
     enter: Table
@@ -101,6 +61,12 @@ class Plan:
     stencils: Array
     mix: Array | None
     coordinates: Array
+    pairs: NDArray[np.int64]
+
+    @property
+    def entries(self) -> int:
+        """Entries of the blocks' matrices for one pair of fields."""
+        return sum(block.outs * block.ins for block in self.blocks)
 
 
 @lru_cache(maxsize=64)
@@ -112,9 +78,16 @@ def derivatives_plan(filters: Filters, group: Group, size: int, in_kind: str, ou
     # q = (channel, stencil), as a kernel whose taps are the stencils
     couple = np.eye(n_in * count).reshape(count, n_in, -1).transpose(1, 0, 2).reshape(n_in * count, -1)
     return Plan(
-        Table.of(np.eye(n_in)[..., None]), passes(s.stencils), Table.of(couple[..., None]),
-        Table.of(np.eye(n_out)[..., None]), (Block(1, n_out, n_in * count),), s.stencils, None, s.coordinates,
-    )  # fmt: skip
+        enter=Table.of(np.eye(n_in)[..., None]),
+        passes=passes(s.stencils),
+        couple=Table.of(couple[..., None]),
+        leave=Table.of(np.eye(n_out)[..., None]),
+        blocks=(Block(1, n_out, n_in * count),),
+        stencils=s.stencils,
+        mix=None,
+        coordinates=s.coordinates,
+        pairs=_pairs(group),
+    )
 
 
 @lru_cache(maxsize=64)
@@ -136,10 +109,21 @@ def fourier_plan(filters: Filters, group: Group, size: int, in_kind: str, out_ki
         leave.append(back.reshape(-1, back.shape[2]))
         mix.append(_mix(s, group, back[0], (z[0] @ enter), in_kind, out_kind))
     return Plan(
-        Table.of(enter[..., None]), passes(s.stencils), Table.of(np.concatenate(couple)[..., None]),
-        Table.of(np.concatenate(leave).T[..., None]), tuple(blocks), s.stencils,
-        np.concatenate(mix, axis=1), s.coordinates,
-    )  # fmt: skip
+        enter=Table.of(enter[..., None]),
+        passes=passes(s.stencils),
+        couple=Table.of(np.concatenate(couple)[..., None]),
+        leave=Table.of(np.concatenate(leave).T[..., None]),
+        blocks=tuple(blocks),
+        stencils=s.stencils,
+        mix=np.concatenate(mix, axis=1),
+        coordinates=s.coordinates,
+        pairs=_pairs(group),
+    )
+
+
+def _pairs(group: Group) -> NDArray[np.int64]:
+    """Return for every (g, h), flat, the place of $(r, g)$ with $r = g^{-1} h$."""
+    return (group.relative * group.order + np.arange(group.order)[:, None]).ravel()
 
 
 @lru_cache(maxsize=64)
@@ -204,51 +188,9 @@ def _mix(s: Span, group: Group, back: Array, z: Array, in_kind: str, out_kind: s
         parts = [left @ z[:, :, group.product[:, r]].transpose(2, 1, 0).reshape(-1, len(z)) for r in range(n)]
         return np.stack(parts).reshape(n * a.shape[1], -1)
     if out_kind == "regular":
-        return np.einsum("cg,gbs,qs->bcq", back, a, z[:, :, 0], optimize=True).reshape(a.shape[1], -1)
-    if in_kind == "regular":
-        return np.einsum("hbs,qsh->bq", a, z)
-    return np.einsum("bs,qs->bq", a.mean(0), z[:, :, 0])
-
-
-def passes(stencils: Array) -> tuple[Table, ...]:
-    """Factor stencils into one pass an axis, x first, through functions that are even or odd.
-
-    The functions of the axes done so far span, parity by parity, what the stencils contain.
-    """
-    tables: list[Table] = []
-    rest = stencils[..., None]  # (S, taps of the axes to come, taps of this axis, functions of those done)
-    parity = np.zeros((1, 0))
-    while rest.ndim > 3:
-        k, functions = rest.shape[-2:]
-        found: list[Array] = []
-        signs: list[Array] = []
-        flat = rest.reshape(-1, k, functions)
-        for sign in (1, -1):
-            for kind in np.unique(parity, axis=0):
-                part = np.where((parity == kind).all(1), (flat + sign * flat[:, ::-1]) / 2, 0).reshape(len(flat), -1)
-                basis = _sparse_basis(part, k, functions, sign)
-                found += list(basis)
-                signs += [np.append(kind, sign)] * len(basis)
-        functions_new = np.stack(found)  # (new functions, k, functions)
-        tables.append(Table.of(functions_new.transpose(0, 2, 1)))
-        dual = np.linalg.pinv(functions_new.reshape(len(found), -1))
-        rest = (rest.reshape(-1, k * functions) @ dual).reshape(*rest.shape[:-2], -1)
-        parity = np.stack(signs)
-    tables.append(Table.of(rest.transpose(0, 2, 1)))
-    return tuple(tables)
-
-
-def _sparse_basis(part: Array, k: int, functions: int, sign: int) -> Array:
-    """Return few functions `(count, k, functions)` that span the rows of `part`."""
-    _, sizes, vectors = np.linalg.svd(part, full_matrices=False)
-    rank = int((sizes > 1e-9 * max(sizes.max(initial=0), 1e-30)).sum()) if sizes.max(initial=0) > 1e-12 else 0
-    pairs = np.zeros((0, k, functions))
-    used = np.flatnonzero(np.abs(part).max(0, initial=0).reshape(k, functions).max(0, initial=0) > 1e-12)
-    plain = [(t, f) for f in used for t in range((k + (sign > 0)) // 2)]
-    if rank == len(plain):  # nothing to gain: pairs of taps, the sparsest basis
-        pairs = np.zeros((rank, k, functions))
-        for row, (t, f) in enumerate(plain):
-            pairs[row, t, f] = 1
-            pairs[row, k - 1 - t, f] = sign if t != k - 1 - t else 1
-        return pairs
-    return vectors[:rank].reshape(rank, k, functions)
+        mix = np.einsum("cg,gbs,qs->bcq", back, a, z[:, :, 0], optimize=True)
+    elif in_kind == "regular":
+        mix = np.einsum("hbs,qsh->bq", a, z)
+    else:
+        mix = a.mean(0) @ z[:, :, 0].T
+    return np.asarray(mix).reshape(a.shape[1], -1)

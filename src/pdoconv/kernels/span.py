@@ -54,7 +54,7 @@ def span(basis: Array, group: Group) -> Span:
 
 
 def _representation(coordinates: Array, group: Group) -> Array | None:
-    """Solve $A_{hg} = \rho(h) A_g$ for all g and b at once; `None` if nothing does."""
+    r"""Solve $A_{hg} = \rho(h) A_g$ for all g and b at once; `None` if nothing does."""
     flat = coordinates.reshape(-1, coordinates.shape[2])
     moved = coordinates[group.product].reshape(group.order, *flat.shape)
     rho = np.einsum("sk,hkt->hts", np.linalg.pinv(flat), moved)

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from pdoconv.fields import FieldType
 
@@ -28,3 +29,30 @@ def require_dtype(layer: nn.Module, x: Tensor, parameter: Tensor) -> None:
 def autocast_on(x: Tensor) -> bool:
     """Tell whether autocast is on for a tensor's device."""
     return x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
+
+
+def require_geometry(name: str, kernel_size: int, stride: int, dilation: int) -> None:
+    """Raise `ValueError` unless all are whole numbers of at least 1 and the kernel has a centre pixel."""
+    for role, value in (("kernel_size", kernel_size), ("stride", stride), ("dilation", dilation)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name}: {role} must be one whole number >= 1, received {value!r}.")
+    if kernel_size % 2 == 0:
+        raise ValueError(f"{name}: an even kernel_size has no centre pixel, received {kernel_size}: use an odd one.")
+
+
+def padding_pixels(name: str, padding: int | str, kernel_size: int, stride: int, dilation: int) -> int:
+    """Return a padding in pixels; `ValueError` unless it is a whole number, `"valid"`, or `"same"` at stride 1."""
+    if padding == "same":
+        if stride != 1:
+            raise ValueError(f"{name}: padding='same' needs stride 1, received stride {stride}: give a number.")
+        return dilation * (kernel_size - 1) // 2
+    if padding == "valid":
+        return 0
+    if isinstance(padding, bool) or not isinstance(padding, int) or padding < 0:
+        raise ValueError(f"{name}: padding must be one whole number >= 0, 'same' or 'valid', received {padding!r}.")
+    return padding
+
+
+def transformed() -> bool:
+    """Tell whether `torch.func` transforms or forward-mode differentiation are at work: own operators lack both."""
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0

@@ -7,13 +7,13 @@ With $F_b^{(g)}$ the basis filter b moved by g, the dense kernel is
 * projection, regular -> trivial: $K[o, (i, h)] = \sum_b w[o, i, 0, b]\, F_b^{(h)}$,
 * trivial -> trivial:            $K[o, i] = \sum_b w[o, i, 0, b]\, |G|^{-1} \sum_g F_b^{(g)}$,
 
-and the layer is `torch.nn.functional.conv1d`, `conv2d` or `conv3d` with that kernel.
+and the layer is `torch.nn.functional.conv1d`, `conv2d` or `conv3d` with that kernel, or an operator that computes the
+same with less work (`pdoconv.kernels`).
 """
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,9 +21,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pdoconv.fields import FieldType, require_uniform
-from pdoconv.filters import Filters, PDOFilters
-from pdoconv.filters import default as default_filters
-from pdoconv.nn.checks import autocast_on, require_dim, require_dtype
+from pdoconv.filters import Filters
+from pdoconv.kernels import choice, ops
+from pdoconv.kernels.choice import Method
+from pdoconv.kernels.geometry import Geometry
+from pdoconv.nn.checks import autocast_on, padding_pixels, require_dim, require_dtype, require_geometry, transformed
 from pdoconv.nn.gridcheck import warn_off_grid
 from pdoconv.nn.init import draw
 
@@ -48,6 +50,9 @@ class GroupConv(nn.Module):
         bias: Learn one number a field.
         padding_mode: `"zeros"`, `"reflect"`, `"replicate"` or `"circular"`.
         init: `"unit"`: unit variance through deep stacks; `"authors"`: their 3x3 He initialisation (truncated normal).
+        method: How to compute: `"dense"`: expand the kernel and call torch's convolution; `"derivatives"`: derivative
+            maps of the input first, mixed by one product; `"fourier"`: the same through the Fourier transform on the
+            group, with cost linear in |G|; `"auto"`: whatever is fastest. All give the same but for rounding.
         device: Device of the parameters.
         dtype: Floating type of the parameters.
 
@@ -77,6 +82,7 @@ class GroupConv(nn.Module):
         bias: bool = True,
         padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros",
         init: Literal["unit", "authors"] = "unit",
+        method: Method = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -88,13 +94,7 @@ class GroupConv(nn.Module):
         require_dim(self, in_type)
         require_uniform(in_type, f"{name}: in_type")
         require_uniform(out_type, f"{name}: out_type")
-        for role, value, least in (("kernel_size", kernel_size, 1), ("stride", stride, 1), ("dilation", dilation, 1)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{name}: {role} must be one whole number >= {least}, received {value!r}.")
-        if kernel_size % 2 == 0:
-            raise ValueError(
-                f"{name}: an even kernel_size has no centre pixel, received {kernel_size}: use an odd one."
-            )
+        require_geometry(name, kernel_size, stride, dilation)
         if padding_mode not in PADDING_MODES:
             raise ValueError(f"{name}: padding_mode must be one of {PADDING_MODES}, received {padding_mode!r}.")
         if not isinstance(filters, Filters):
@@ -104,9 +104,10 @@ class GroupConv(nn.Module):
             )
         if init not in ("unit", "authors"):
             raise ValueError(f"{name}: init must be 'unit' or 'authors', received {init!r}.")
-        self.in_type, self.out_type, self.filters, self.init = in_type, out_type, filters, init
+        self.in_type, self.out_type, self.filters = in_type, out_type, filters
+        self.init, self.method = init, method
         self.kernel_size, self.stride, self.dilation, self.padding_mode = kernel_size, stride, dilation, padding_mode
-        self.padding = _padding(name, padding, kernel_size, stride, dilation)
+        self.padding = padding_pixels(name, padding, kernel_size, stride, dilation)
         basis = filters.basis(in_type.group, kernel_size)
         relative = in_type.kind == out_type.kind == "regular"
         shape = (out_type.fields, in_type.fields, in_type.group.order if relative else 1, basis.shape[1])
@@ -114,8 +115,9 @@ class GroupConv(nn.Module):
         self.bias = nn.Parameter(torch.empty(out_type.fields, device=device, dtype=dtype)) if bias else None
         self.register_buffer("basis", None, persistent=False)
         self.register_buffer("relative", None, persistent=False)
-        self._cache: tuple[Tensor, Tensor] | None = None
+        self._cache: tuple[str, Tensor, Tensor] | None = None
         self._off_grid_warned = False
+        self._fast = choice.fast(method, filters, in_type, out_type, kernel_size)
         self._set_constants()
         self.reset_parameters()
 
@@ -159,8 +161,10 @@ class GroupConv(nn.Module):
         if padding and self.padding_mode != "zeros":
             x = F.pad(x, [padding] * 2 * dim, mode=self.padding_mode)
             padding = 0
+        if self._fast is not None and self._takes_fast(x, self._fast):
+            return self._forward_fast(x, self._fast.plan, padding)
         bias = None if self.bias is None else self.bias.repeat_interleave(self.out_type.field_size)
-        kernel = self._kernel_or_cached()
+        kernel = self._remembered("dense", self.kernel)
         if dim == 3 and x.device.type == "cpu" and torch.is_grad_enabled():
             low = torch.get_autocast_dtype("cpu") if autocast_on(x) else x.dtype
             if low in (torch.bfloat16, torch.float16):  # torch's weight gradients are now and then not finite there
@@ -170,16 +174,42 @@ class GroupConv(nn.Module):
                     return y.to(low)
         return CONVOLUTIONS[dim](x, kernel, bias, self.stride, padding, self.dilation)
 
-    def _kernel_or_cached(self) -> Tensor:
-        """In inference keep the kernel for as long as the weights hold the same numbers, however they are changed."""
-        learning = self.training or torch.is_grad_enabled()
-        traced = torch.compiler.is_compiling() or not isinstance(self.weight, nn.Parameter)  # functional_call, vmap
-        if learning or traced or self.weight.device.type != "cpu":
-            return self.kernel()
+    def _forward_fast(self, x: Tensor, plan: int, padding: int) -> Tensor:
+        """Compute by the operators of `pdoconv.kernels.ops`, in float32 or float64."""
+        exact = torch.promote_types(x.dtype, torch.float32)
+        low = torch.get_autocast_dtype(x.device.type) if autocast_on(x) else x.dtype
+        with torch.autocast(x.device.type, enabled=False) if autocast_on(x) else nullcontext():
+            flat = self._remembered("fast", lambda: ops.blocks(self.weight.to(exact), plan))
+            bias = None if self.bias is None else self.bias.to(exact)
+            geometry = Geometry(self.in_type.fields, self.out_type.fields, self.stride, padding, self.dilation)
+            return ops.forward(x.to(exact), flat, plan, list(geometry), bias).to(low)  # type: ignore[no-any-return]
+
+    def _takes_fast(self, x: Tensor, fast: choice.Fast) -> bool:
+        """Tell whether this input is computed the fast way; say so once if a method asked for has no kernel for it."""
+        if torch.compiler.is_exporting() or torch._C._get_tracing_state() or transformed() or x.device.type == "meta":
+            return False
+        exact = x.dtype in (torch.float32, torch.float64) and not autocast_on(x)
+        fits = x.device.type == "cpu" and exact and self.stride == 1
+        if self.method == "auto":
+            return fits and fast.wins(x.numel() // x.shape[1]) and choice.native_available()
+        if not fits:
+            what = f"{x.device.type}, {x.dtype}{'' if exact else ' or autocast'}, stride {self.stride}"
+            choice.warn_once(f"no kernel of method={self.method!r} for {what}; plain torch operations in float32 or 64")
+        elif not choice.native_available():
+            choice.warn_once(f"method={self.method!r} without the CPU kernel; plain torch operations")
+        return True
+
+    def _remembered(self, what: str, make: Callable[[], Tensor]) -> Tensor:
+        """Make an expanded weight; without gradients keep it while the weights hold the same numbers."""
+        weight = self.weight
+        learning = torch.is_grad_enabled() and weight.requires_grad
+        traced = torch.compiler.is_compiling() or not isinstance(weight, nn.Parameter)  # functional_call, vmap
+        if learning or traced or weight.device.type != "cpu":
+            return make()
         cached = self._cache
-        if cached is None or cached[0].dtype != self.weight.dtype or not torch.equal(cached[0], self.weight):
-            cached = self._cache = (self.weight.detach().clone(), self.kernel())
-        return cached[1]
+        if cached is None or cached[0] != what or cached[1].dtype != weight.dtype or not torch.equal(cached[1], weight):
+            cached = self._cache = (what, weight.detach().clone(), make())
+        return cached[2]
 
     def _set_constants(self) -> None:
         """Fill the buffers from the float64 basis, so that no conversion of the module ever costs precision."""
@@ -201,51 +231,27 @@ class GroupConv(nn.Module):
         return self
 
     def __getstate__(self) -> dict[str, object]:
-        """Leave the cached kernel out of pickles and copies."""
-        return {**self.__dict__, "_cache": None}
+        """Leave the cached kernel, and what holds in this process only, out of pickles and copies."""
+        return {**self.__dict__, "_cache": None, "_fast": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Find the fast path in this process."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]  # torch's gap
+        self._fast = choice.fast(self.method, self.filters, self.in_type, self.out_type, self.kernel_size)
 
     def extra_repr(self) -> str:
         """Print types and geometry."""
         text = f"{self.in_type} -> {self.out_type}, kernel_size={self.kernel_size}"
-        for name, default in (("stride", 1), ("padding", 0), ("dilation", 1), ("padding_mode", "zeros")):
+        for name, default in (
+            ("stride", 1),
+            ("padding", 0),
+            ("dilation", 1),
+            ("padding_mode", "zeros"),
+            ("method", "auto"),
+        ):
             if getattr(self, name) != default:
                 text += f", {name}={getattr(self, name)!r}"
         return text + ("" if self.bias is not None else ", bias=False")
-
-
-class PDOConv(GroupConv):
-    """Group convolution with filters made of partial differential operators (PDO-eConv); arguments of `GroupConv`.
-
-    Args:
-        in_type: Type of the input.
-        out_type: Type of the output.
-        kernel_size: Odd side of the kernel.
-        filters: PDO family; default `pdoconv.filters.default(dim, kernel_size)`.
-        frame_offset: Constant angle of the frame in radians, instead of the family's own; in the plane only.
-        **kwargs: `stride`, `padding`, `dilation`, `bias`, `padding_mode`, `init`, `device`, `dtype`.
-
-    >>> from pdoconv import cyclic
-    >>> C8 = cyclic(8)
-    >>> layer = PDOConv(C8.regular(2), C8.regular(3), padding="same")
-    >>> layer(torch.zeros(1, 16, 9, 9)).shape, layer.weight.shape
-    (torch.Size([1, 24, 9, 9]), torch.Size([3, 2, 8, 13]))
-    """
-
-    def __init__(
-        self,
-        in_type: FieldType,
-        out_type: FieldType,
-        kernel_size: int = 5,
-        *,
-        filters: PDOFilters | None = None,
-        frame_offset: float | None = None,
-        **kwargs: object,
-    ) -> None:
-        """Choose the filter family."""
-        family = filters or default_filters(in_type.group.dim, kernel_size if isinstance(kernel_size, int) else 5)
-        if frame_offset is not None:
-            family = replace(family, frame_offset=frame_offset)
-        super().__init__(in_type, out_type, kernel_size, filters=family, **kwargs)  # type: ignore[arg-type]  # passed on
 
 
 class GroupConv1d(GroupConv):
@@ -264,27 +270,3 @@ class GroupConv3d(GroupConv):
     """`GroupConv` in space: maps are `(batch, channels, depth, height, width)`."""
 
     only_dim = 3
-
-
-class PDOConv1d(PDOConv, GroupConv1d):
-    """`PDOConv` on the line: maps are `(batch, channels, length)`."""
-
-
-class PDOConv2d(PDOConv, GroupConv2d):
-    """`PDOConv` on the plane: maps are `(batch, channels, height, width)`."""
-
-
-class PDOConv3d(PDOConv, GroupConv3d):
-    """`PDOConv` in space: maps are `(batch, channels, depth, height, width)`."""
-
-
-def _padding(name: str, padding: int | str, kernel_size: int, stride: int, dilation: int) -> int:
-    if padding == "same":
-        if stride != 1:
-            raise ValueError(f"{name}: padding='same' needs stride 1, received stride {stride}: give a number.")
-        return dilation * (kernel_size - 1) // 2
-    if padding == "valid":
-        return 0
-    if isinstance(padding, bool) or not isinstance(padding, int) or padding < 0:
-        raise ValueError(f"{name}: padding must be one whole number >= 0, 'same' or 'valid', received {padding!r}.")
-    return padding

@@ -4,12 +4,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function, forward_ad
+from torch.autograd import Function
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pdoconv.fields import FieldType, require_uniform
-from pdoconv.nn.checks import require_dim, require_dtype
+from pdoconv.nn.checks import require_dim, require_dtype, transformed
 
 
 class BatchNorm(_BatchNorm):
@@ -109,8 +109,7 @@ class BatchNorm(_BatchNorm):
 
 def _native(x: Tensor) -> bool:
     """Tell whether `_Normalise` can take an input: on a CPU, and neither traced nor transformed by `torch.func`."""
-    transformed = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
-    return x.is_cpu and not torch.compiler.is_compiling() and not transformed
+    return x.is_cpu and not torch.compiler.is_compiling() and not transformed()
 
 
 def _by_field(x: Tensor, fields: int) -> Tensor:

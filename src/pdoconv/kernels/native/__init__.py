@@ -13,14 +13,17 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from pdoconv.kernels.geometry import Geometry, dense, empty, out_space
 from pdoconv.kernels.plan import Plan
 
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC")
@@ -50,7 +53,7 @@ def _compiled() -> Path:
     if compiler is None:
         raise RuntimeError("no C++ compiler found (install g++, or set CXX).")
     here = Path(__file__).parent
-    sources = sorted(here.glob("*.h")) + [here / "group_conv.cpp"]
+    sources = [*sorted(here.glob("*.h")), here / "group_conv.cpp"]
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
     identity = "".join([path.read_text() for path in sources] + [version, *FLAGS, _processor()])
     folder = Path(os.environ.get("PDOCONV_CACHE") or _cache_root() / "pdoconv")
@@ -88,7 +91,7 @@ def _processor() -> str:
 
 
 @lru_cache(maxsize=256)
-def _packed(plan: Plan, dtype: torch.dtype) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]  # two dtypes
+def _packed(plan: Plan, dtype: torch.dtype) -> tuple[NDArray[np.int32], NDArray[np.floating]]:
     """Lay a plan out for the library: integers, then coefficients."""
     tables = [plan.enter, plan.couple, plan.leave]
     tables += [table.transposed() for table in tables]
@@ -101,60 +104,51 @@ def _packed(plan: Plan, dtype: torch.dtype) -> tuple[np.ndarray, np.ndarray]:  #
     return np.array(ints, dtype=np.int32), reals.astype(REAL[dtype])
 
 
-def supports(x: Tensor) -> bool:
-    """Tell whether the kernel takes a tensor of this device and dtype."""
-    return x.device.type == "cpu" and x.dtype in SUFFIX and library() is not None
+def supports(x: Tensor, geometry: Geometry) -> bool:
+    """Tell whether the kernel takes a tensor of this device and dtype, and this stride."""
+    return x.device.type == "cpu" and x.dtype in SUFFIX and geometry.stride == 1 and library() is not None
+
+
+def forward(plan: Plan, x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+    """Return the convolution of `x` `(batch, in_channels, *space)` with flat block weights, in its memory format."""
+    x, layout = dense(x)
+    space = out_space(plan.stencils.shape[1:], x.shape[2:], geometry)
+    y = empty(x, geometry.out_fields * plan.leave.rows, space, layout)
+    no_bias = x.new_empty(0)
+    _call("forward", plan, geometry, x.shape[2:], layout, x, weight, no_bias if bias is None else bias, y)
+    return y
+
+
+def input_gradient(plan: Plan, gy: Tensor, weight: Tensor, geometry: Geometry, space: Sequence[int]) -> Tensor:
+    """Return the gradient of an `x` of size `space`, in the memory format of `gy`."""
+    gy, layout = dense(gy)
+    gx = empty(gy, geometry.in_fields * plan.enter.inputs, space, layout)
+    _call("input_gradient", plan, geometry, space, layout, gy, weight, gx)
+    return gx
+
+
+def weight_gradient(plan: Plan, x: Tensor, gy: Tensor, geometry: Geometry) -> Tensor:
+    """Return the gradient of the flat block weights."""
+    x, layout = dense(x)
+    gw = x.new_zeros(geometry.in_fields * geometry.out_fields * plan.entries)
+    _call("weight_gradient", plan, geometry, x.shape[2:], layout, x, gy.contiguous(memory_format=layout), gw)
+    return gw
 
 
 def _call(
-    name: str, plan: Plan, fields: tuple[int, int], space: tuple[int, ...], geometry: tuple[int, int], *tensors: Tensor
+    name: str, plan: Plan, geometry: Geometry, space: Sequence[int], layout: torch.memory_format, *tensors: Tensor
 ) -> None:
-    """Call an entry of the library; the first tensor has the batch, None becomes a null pointer."""
+    """Call an entry of the library. The first tensor has the batch, the last is written; empty ones are null."""
+    if not tensors[0].numel() or not tensors[-1].numel():
+        return
     ints, reals = _packed(plan, tensors[0].dtype)
-    dim, (padding, dilation) = len(space), geometry
-    ones = (1,) * (3 - dim)
-    shape = (tensors[0].shape[0], *fields, *ones, *space, *ones, *plan.stencils.shape[1:], dilation, padding, dim)
-    sizes = np.array([*shape, torch.get_num_threads()], dtype=np.int64)
+    ones, taps = (1,) * (3 - len(space)), plan.stencils.shape[1:]
+    fields = (geometry.in_fields, geometry.out_fields)
+    shape = (tensors[0].shape[0], *fields, *ones, *space, *ones, *taps, geometry.dilation, geometry.padding)
+    options = (len(space), torch.get_num_threads(), int(layout != torch.contiguous_format))
+    sizes = np.array([*shape, *options], dtype=np.int64)
     arrays = [ctypes.c_void_p(a.ctypes.data) for a in (ints, reals, sizes)]
     pointers = [ctypes.c_void_p(t.data_ptr() if t.numel() else None) for t in tensors]
     kernels = library()
     assert kernels is not None  # `supports` was asked
     getattr(kernels, f"{name}_{SUFFIX[tensors[0].dtype]}")(*arrays, *pointers)
-
-
-def forward(
-    plan: Plan, x: Tensor, weight: Tensor, bias: Tensor | None, fields: tuple[int, int], geometry: tuple[int, int]
-) -> Tensor:
-    """Return the convolution of contiguous `x` `(batch, in_channels, *space)` with flat block weights."""
-    space = tuple(x.shape[2:])
-    y = x.new_empty((x.shape[0], fields[1] * plan.leave.rows, *out_space(plan, space, geometry)))
-    if y.numel():
-        _call("forward", plan, fields, space, geometry, x, weight, x.new_empty(0) if bias is None else bias, y)
-    return y
-
-
-def input_gradient(
-    plan: Plan, gy: Tensor, weight: Tensor, fields: tuple[int, int], space: tuple[int, ...], geometry: tuple[int, int]
-) -> Tensor:
-    """Return the gradient of `x`, of size `space`."""
-    gx = gy.new_empty((gy.shape[0], fields[0] * plan.enter.inputs, *space))
-    if gx.numel():
-        _call("input_gradient", plan, fields, space, geometry, gy, weight, gx)
-    return gx
-
-
-def weight_gradient(
-    plan: Plan, x: Tensor, gy: Tensor, fields: tuple[int, int], geometry: tuple[int, int]
-) -> Tensor:
-    """Return the gradient of the flat block weights."""
-    gw = x.new_zeros(fields[0] * fields[1] * sum(b.outs * b.ins for b in plan.blocks))
-    if x.numel():
-        _call("weight_gradient", plan, fields, tuple(x.shape[2:]), geometry, x, gy, gw)
-    return gw
-
-
-def out_space(plan: Plan, space: tuple[int, ...], geometry: tuple[int, int]) -> tuple[int, ...]:
-    """Return the size of the output for a size of the input."""
-    padding, dilation = geometry
-    taps = plan.stencils.shape[1:]
-    return tuple(n + 2 * padding - dilation * (k - 1) for n, k in zip(space, taps, strict=True))

@@ -1,5 +1,7 @@
 // What the drivers share: the plan as it comes from Python, the shape of the maps, and how the work is cut into tiles.
 #pragma once
+#include <type_traits>
+
 #include "steps.h"
 
 struct Block {  // one matrix product for each of `copies` rows; first_* count the rows of one field, weight its entries
@@ -55,13 +57,13 @@ template <class T> struct Plan {  // pdoconv.kernels.plan.Plan and the adjoints 
 };
 
 struct Shape {  // always three axes of space, the absent ones of size 1; stride 1, zeros outside
-    int64_t images, in_fields, out_fields, D, H, W, kz, ky, kx, dilation, padding, dim, threads;
+    int64_t images, in_fields, out_fields, D, H, W, kz, ky, kx, dilation, padding, dim, threads, channels_last;
     // derived: padding of an axis, extent of a kernel less one pixel, size of the output
     ptrdiff_t pz, py, px, ez, ey, ex, Do, Ho, Wo, Wp;
 
     explicit Shape(const int64_t* v)
         : images(v[0]), in_fields(v[1]), out_fields(v[2]), D(v[3]), H(v[4]), W(v[5]), kz(v[6]), ky(v[7]), kx(v[8]),
-          dilation(v[9]), padding(v[10]), dim(v[11]), threads(v[12]) {
+          dilation(v[9]), padding(v[10]), dim(v[11]), threads(v[12]), channels_last(v[13]) {
         px = padding, py = dim > 1 ? padding : 0, pz = dim > 2 ? padding : 0;
         ex = (kx - 1) * dilation, ey = (ky - 1) * dilation, ez = (kz - 1) * dilation;
         Wp = W + 2 * px, Wo = Wp - ex, Ho = H + 2 * py - ey, Do = D + 2 * pz - ez;
@@ -69,6 +71,29 @@ struct Shape {  // always three axes of space, the absent ones of size 1; stride
     ptrdiff_t in_size() const { return D * H * W; }
     ptrdiff_t out_size() const { return Do * Ho * Wo; }
 };
+
+// `count` channels of an image from `first` on, over a run of pixels, wherever the memory format keeps them.
+template <class T> struct Channels {
+    T* image;
+    ptrdiff_t channels, size, first;
+    bool last;
+
+    T* run(ptrdiff_t pixel) const { return image + first * size + pixel; }  // contiguous: maps `size` apart
+    void gather(ptrdiff_t pixel, ptrdiff_t length, int count, std::remove_const_t<T>* to, ptrdiff_t map) const {
+        const T* from = image + pixel * channels + first;
+        for (ptrdiff_t p = 0; p < length; ++p, from += channels)
+            for (int c = 0; c < count; ++c) to[c * map + p] = from[c];
+    }
+    void scatter(ptrdiff_t pixel, ptrdiff_t length, int count, const T* from, ptrdiff_t map) const {
+        T* to = image + pixel * channels + first;
+        for (ptrdiff_t p = 0; p < length; ++p, to += channels)
+            for (int c = 0; c < count; ++c) to[c] = from[c * map + p];
+    }
+};
+template <class T>
+Channels<T> channels_of(T* maps, const Shape& s, ptrdiff_t image, ptrdiff_t fields, int field, int n, ptrdiff_t size) {
+    return {maps + image * fields * n * size, fields * n, size, ptrdiff_t(field) * n, s.channels_last != 0};
+}
 
 struct Segment {  // a box of one image's output pixels, whole rows; `column` is its place in the tile
     ptrdiff_t image, z0, nz, y0, ny, column;
