@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
 
-import torch
-
 from pdoconv.fields import FieldType
 from pdoconv.filters import Filters
-from pdoconv.kernels import native, ops
+from pdoconv.kernels import native, ops, triton_cuda
 from pdoconv.kernels.plan import Plan, derivatives_plan, fourier_plan
 
 Method = Literal["auto", "dense", "derivatives", "fourier"]
@@ -89,10 +87,19 @@ def _start(plan: Plan, in_type: FieldType, out_type: FieldType) -> tuple[float, 
     return fast + 8e6, pairs * relative * basis * order * taps + 30 * pairs * relative * order * taps + 4e6
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def native_available() -> bool:
     """Tell whether the CPU kernel can be used; the first call may compile it."""
     return native.library() is not None
+
+
+def triton_available() -> bool:
+    """Tell whether the CUDA kernels can be used; the first call imports triton."""
+    return triton_cuda.available()
+
+
+for _answer in (native_available, triton_available):
+    # as torch.compiler.assume_constant_result does, which first imports torch._dynamo, and with it triton
+    _answer._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @lru_cache(maxsize=32)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pdoconv.kernels import native, portable, weights
+from pdoconv.kernels import native, portable, triton_cuda, weights
 from pdoconv.kernels.geometry import Geometry, dense, empty, out_space
 from pdoconv.kernels.plan import Plan
 
@@ -45,6 +45,8 @@ def forward(x: Tensor, flat: Tensor, plan: int, geometry: list[int], bias: Tenso
     p, g = _plans[plan], Geometry(*geometry)
     if native.supports(x, g):
         return native.forward(p, x, flat, bias, g)
+    if triton_cuda.supports(x, g):
+        return triton_cuda.forward(p, x, flat, bias, g)
     x, layout = dense(x)
     y = portable.forward(p, x, flat, g)
     if bias is not None:
@@ -58,6 +60,8 @@ def input_gradient(gy: Tensor, flat: Tensor, plan: int, geometry: list[int], spa
     p, g = _plans[plan], Geometry(*geometry)
     if native.supports(gy, g):
         return native.input_gradient(p, gy, flat, g, space)
+    if triton_cuda.supports(gy, g):
+        return triton_cuda.input_gradient(p, gy, flat, g, space)
     gy, layout = dense(gy)
     return portable.input_gradient(p, gy, flat, g, tuple(space)).contiguous(memory_format=layout)
 
@@ -68,6 +72,8 @@ def weight_gradient(x: Tensor, gy: Tensor, plan: int, geometry: list[int]) -> Te
     p, g = _plans[plan], Geometry(*geometry)
     if native.supports(x, g):
         return native.weight_gradient(p, x, gy, g)
+    if triton_cuda.supports(x, g):
+        return triton_cuda.weight_gradient(p, x, gy, g)
     return portable.weight_gradient(p, x, gy, g)
 
 

@@ -192,6 +192,8 @@ class GroupConv(nn.Module):
         fits = x.device.type == "cpu" and exact and self.stride == 1
         if self.method == "auto":
             return fits and fast.wins(x.numel() // x.shape[1]) and choice.native_available()
+        if x.device.type == "cuda" and x.dtype != torch.float64 and choice.triton_available():
+            return True  # maps in half precision go through it in float32
         if not fits:
             what = f"{x.device.type}, {x.dtype}{'' if exact else ' or autocast'}, stride {self.stride}"
             choice.warn_once(f"no kernel of method={self.method!r} for {what}; plain torch operations in float32 or 64")
