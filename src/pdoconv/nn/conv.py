@@ -191,7 +191,7 @@ class GroupConv(nn.Module):
         exact = x.dtype in (torch.float32, torch.float64) and not autocast_on(x)
         fits = x.device.type == "cpu" and exact and self.stride == 1
         if self.method == "auto":
-            return fits and fast.wins(x.numel() // x.shape[1]) and choice.native_available()
+            return fits and fast.wins(x.shape[0], x.shape[2:]) and choice.native_available()
         if not fits:
             what = f"{x.device.type}, {x.dtype}{'' if exact else ' or autocast'}, stride {self.stride}"
             choice.warn_once(f"no kernel of method={self.method!r} for {what}; plain torch operations in float32 or 64")
