@@ -65,7 +65,9 @@ def passes(stencils: Array) -> tuple[Table, ...]:
         flat = rest.reshape(-1, k, functions)
         for sign in (1, -1):
             for kind in sorted({tuple(row) for row in parity}):
-                part = np.where((parity == np.array(kind)).all(1), (flat + sign * flat[:, ::-1]) / 2, 0).reshape(len(flat), -1)
+                part = np.where((parity == np.array(kind)).all(1), (flat + sign * flat[:, ::-1]) / 2, 0).reshape(
+                    len(flat), -1
+                )
                 basis = _sparse_basis(part, k, functions, sign)
                 found += list(basis)
                 signs += [np.array([*kind, sign])] * len(basis)
