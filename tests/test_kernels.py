@@ -195,7 +195,7 @@ def test_wrong_plans_are_rejected(fault):
     plan = fourier_plan(default(2), pdo.cyclic(8), 5, "regular", "regular")
     wrong = copy.deepcopy(plan)
     if fault == "a stencil":
-        wrong.passes[1].coefficients[0] *= -1
+        wrong.passes[1].coefficients[1] *= -1
         wrong.stencils[0] *= -1
     elif fault == "a coupling":
         wrong.couple.coefficients[3] *= -1
