@@ -54,9 +54,10 @@ families: $(VENV)/ready
 
 # Layers beside plain ones, cost over the group's order, and how long a start takes: about three quarters of an hour.
 bench: $(VENV)/ready
-	$(BIN)/python benchmarks/layer_speed.py
+	$(BIN)/python benchmarks/layer_speed.py --methods auto dense
 	$(BIN)/python benchmarks/volume_speed.py
 	$(BIN)/python benchmarks/group_order.py
+	$(BIN)/python benchmarks/roofline.py
 	$(BIN)/python benchmarks/start_speed.py
 
 # Whole networks and starts beside the peers.

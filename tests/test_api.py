@@ -21,7 +21,20 @@ NAMES = (
 
 def test_public_names():
     """A name that goes or comes is a change for users: it belongs in the changelog."""
-    modules = {"fields", "grid", "groups", "plot", "pointgroups", "survey", "progress", "recipes", "training", "cli"}
+    modules = {
+        "fields",
+        "grid",
+        "groups",
+        "plot",
+        "pointgroups",
+        "survey",
+        "progress",
+        "irreps",
+        "kernels",
+        "recipes",
+        "training",
+        "cli",
+    }
     public = {name for name in vars(pdo) if not name.startswith("_")} - modules
     assert sorted(public) == sorted(NAMES.split())
     assert pdo.nn.PDOConv2d is pdo.PDOConv2d

@@ -115,7 +115,7 @@ def test_grid_rule(group, layer):
 @pytest.mark.parametrize("fault", ["weight index", "filters"])
 def test_wrong_layers_are_caught(group, fault):
     """Negative control: weights looked up by h instead of g^-1 h; filters that do not turn."""
-    layer = conv(group, ("regular", "regular"), padding=2)
+    layer = conv(group, ("regular", "regular"), padding=2, method="dense")
     n = group.order
     if fault == "weight index":
         g, h = np.indices((n, n))

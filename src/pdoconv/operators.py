@@ -137,10 +137,7 @@ class Operator:
 
 
 def _sum(operators: list[Operator]) -> Operator:
-    total = operators[0]
-    for operator in operators[1:]:
-        total = total + operator
-    return total
+    return sum(operators[1:], start=operators[0])
 
 
 def derivatives(dim: int = 2) -> tuple[Operator, ...]:
@@ -188,6 +185,7 @@ def rotation_adapted(order: int, dim: int = 2) -> tuple[Operator, ...]:
     return tuple(h for m, n in _degrees(_order(order)) for h in adapted(m, n, dim))
 
 
+@lru_cache(maxsize=256)
 def adapted(m: int, n: int, dim: int = 2) -> tuple[Operator, ...]:
     r"""Return the operators of order n and angular frequency m, $h\, \Delta^{(n-m)/2}$ with harmonic h of degree m.
 

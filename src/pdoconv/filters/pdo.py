@@ -89,9 +89,7 @@ def _moved(filters: PDOFilters, frames: Matrix, size: int) -> Basis:
     """Return the stencils `(frames, operators, *kernel)` of the operators in each frame."""
     dim = filters.operators[0].dim
     exponents = ops.monomials(dim, max(operator.order for operator in filters.operators))
-    tables = np.stack(
-        [ops.coefficients(tuple(h.in_frame(frame) for h in filters.operators), exponents) for frame in frames]
-    )
+    tables = ops.coefficients(filters.operators, exponents) @ _in_frames(frames, exponents)
     used = np.abs(tables).max(axis=(0, 1)) > 1e-12  # a monomial that no frame needs must not ask for a larger kernel
     stencils = [
         filters.stencils.weights(e, size) if needed else np.zeros((size,) * dim)
@@ -99,6 +97,25 @@ def _moved(filters: PDOFilters, frames: Matrix, size: int) -> Basis:
     ]
     moved: Basis = np.einsum("gbm,m...->gb...", tables, np.stack(stencils))
     return moved
+
+
+def _in_frames(frames: Matrix, exponents: list[ops.Exponents]) -> Basis:
+    r"""Return `(frames, monomials, monomials)`: every monomial in the derivatives $A^{-1}\nabla$ of each frame A.
+
+    A monomial is one derivative of a shorter one, and $(A^{-1}\nabla)_i = \sum_j A_{ji} \partial_j$.
+    """
+    column = {e: i for i, e in enumerate(exponents)}
+    dim, unit = frames.shape[1], np.eye(frames.shape[1], dtype=int)
+    tables = np.zeros((len(frames), len(exponents), len(exponents)))
+    tables[:, 0, 0] = 1
+    for row, e in enumerate(exponents[1:], start=1):
+        i = next(axis for axis in range(dim) if e[axis])
+        shorter = tables[:, column[tuple(np.array(e) - unit[i])]]
+        for known, to in column.items():
+            for j in range(dim):
+                if known[j]:
+                    tables[:, row, to] += frames[:, j, i] * shorter[:, column[tuple(np.array(known) - unit[j])]]
+    return tables
 
 
 @lru_cache(maxsize=64)

@@ -1,6 +1,7 @@
 """Which way a layer computes its convolution, and what each way costs."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
@@ -14,30 +15,41 @@ Method = Literal["auto", "dense", "derivatives", "fourier"]
 METHODS = get_args(Method)
 
 
+MARGIN = 0.85  # the model is right within some 20%: where the two are close, the dense kernel stays
+
+
 @dataclass(frozen=True)
 class Fast:
-    """A fast way for one layer.
+    """A fast way for one layer, and what it costs beside the dense kernel, in multiplications at that kernel's speed.
 
     Attributes:
         plan: Number of the plan, for the operators.
-        work: Its work a pixel, in multiplications of the dense kernel's speed.
-        dense_work: The dense kernel's multiplications a pixel.
-        start: Its work a call, whatever the number of pixels.
-        dense_start: The dense kernel's.
+        kernel_size: Side of the kernel.
+        pixel: Work a pixel; `narrow`: more of it, divided by the width of the image.
+        dense_pixel: The dense kernel's work a pixel, away from the border.
+        start: Work a call: the weights, and the call itself; `dense_start`: that of the dense kernel.
     """
 
     plan: int
-    work: float
-    dense_work: float
+    kernel_size: int
+    pixel: float
+    narrow: float
+    dense_pixel: float
     start: float
     dense_start: float
 
-    def wins(self, pixels: int) -> bool:
-        """Tell whether it is safely faster than the dense kernel, for this many pixels of the batch."""
-        return pixels * self.work + self.start < MARGIN * (pixels * self.dense_work + self.dense_start)
+    def ratio(self, batch: int, space: Sequence[int]) -> float:
+        """Return the expected time over that of the dense kernel, which skips taps outside the image."""
+        k, pixels, inside = self.kernel_size, batch, 1.0
+        for n in space:  # a plain loop, which compilers follow
+            pixels *= n
+            inside *= 1 - (k // 2) * (k // 2 + 1) / (k * n) if n >= k else 1 / k
+        fast = pixels * (self.pixel + self.narrow / space[-1]) + self.start
+        return fast / (pixels * self.dense_pixel * inside + self.dense_start)
 
-
-MARGIN = 0.85  # the model is right within some 15% where the two are close
+    def wins(self, batch: int, space: Sequence[int]) -> bool:
+        """Tell whether it is safely faster than the dense kernel."""
+        return self.ratio(batch, space) < MARGIN
 
 
 def fast(method: Method, filters: Filters, in_type: FieldType, out_type: FieldType, size: int) -> Fast | None:
@@ -59,32 +71,30 @@ def fast(method: Method, filters: Filters, in_type: FieldType, out_type: FieldTy
             f"method='fourier' needs filters whose span {in_type.group} maps to itself, received {filters!r}: "
             f"use 'auto', 'derivatives' or 'dense'."
         )
-    return Fast(ops.number_of(plan), *_work(plan, in_type.fields, out_type.fields), *_start(plan, in_type, out_type))
+    return _with_costs(plan, in_type, out_type, size)
 
 
-def _work(plan: Plan, in_fields: int, out_fields: int) -> tuple[float, float]:
-    r"""Return the work a pixel of a plan, and of the dense kernel.
+def _with_costs(plan: Plan, in_type: FieldType, out_type: FieldType, size: int) -> Fast:
+    """Count the work of a plan; the factors were fitted to measured times (`docs/design/004-speed.md`).
 
-    Products run at nine tenths of the dense kernel's speed. Terms of the sparse steps cost more than a multiplication
-    of a product, because they wait for memory: measured on an x86 core with 512-bit vectors, see `docs/design`.
+    A multiplication of a small product costs more than one of the dense kernel, a term of a sparse step more again,
+    since it waits for memory; short rows waste parts of vectors.
     """
-    products = in_fields * out_fields * sum(b.copies * b.outs * b.ins for b in plan.blocks) / 0.9
+    order, in_fields, pairs = in_type.group.order, in_type.fields, in_type.fields * out_type.fields
+    n_in, n_out, basis, taps = plan.enter.inputs, plan.leave.rows, plan.coordinates.shape[1], plan.stencils[0].size
     *early, last = (len(table.sources) for table in plan.passes)
-    n_in, n_out = plan.enter.inputs, plan.leave.rows
-    stencils = n_in * (1.6 * last + 4.5 * sum(early)) + 4 * len(plan.couple.sources) + 4 * len(plan.enter.sources)
-    taps = plan.stencils[0].size
-    return products + in_fields * stencils + 3 * out_fields * len(plan.leave.sources), (
-        taps * n_in * n_out * in_fields * out_fields
+    products = pairs * sum(b.copies * b.outs * b.ins for b in plan.blocks)
+    steps = n_in * (1.45 * last + sum(early) + 30) + 4.4 * len(plan.couple.sources) + 2.6 * len(plan.enter.sources)
+    relative = order if n_in > 1 < n_out else 1
+    return Fast(
+        plan=ops.number_of(plan),
+        kernel_size=size,
+        pixel=1.4 * products + in_fields * steps + 2.6 * out_type.fields * len(plan.leave.sources),
+        narrow=17 * in_fields * n_in * last,
+        dense_pixel=pairs * n_in * n_out * taps,
+        start=pairs * plan.entries * (1.3 * relative * basis + 70) + 5.2e6,
+        dense_start=pairs * relative * order * taps * (0.63 * basis + 10.7) + 4.2e6,
     )
-
-
-def _start(plan: Plan, in_type: FieldType, out_type: FieldType) -> tuple[float, float]:
-    """Return the work a call of a plan, and of the dense kernel: turning the weights, and the calls themselves."""
-    pairs, order = in_type.fields * out_type.fields, in_type.group.order
-    relative = order if in_type.kind == out_type.kind == "regular" else 1
-    basis, taps = plan.coordinates.shape[1], plan.stencils[0].size
-    fast = pairs * plan.entries * (relative * basis + 30)
-    return fast + 8e6, pairs * relative * basis * order * taps + 30 * pairs * relative * order * taps + 4e6
 
 
 def native_available() -> bool:

@@ -40,7 +40,7 @@ def blocks_adjoint(flat: Tensor, plan: int, shape: list[int]) -> Tensor:
 
 
 @torch.library.custom_op("pdoconv::forward", mutates_args=())
-def forward(x: Tensor, flat: Tensor, plan: int, geometry: list[int], bias: Tensor | None = None) -> Tensor:
+def forward(x: Tensor, flat: Tensor, plan: int, geometry: list[int], bias: Tensor | None) -> Tensor:
     """Return the convolution of `x` `(batch, in_channels, *space)`; `bias` has a number a field."""
     p, g = _plans[plan], Geometry(*geometry)
     if native.supports(x, g):
@@ -88,7 +88,7 @@ def _(flat: Tensor, plan: int, shape: list[int]) -> Tensor:
 
 
 @forward.register_fake
-def _(x: Tensor, flat: Tensor, plan: int, geometry: list[int], bias: Tensor | None = None) -> Tensor:
+def _(x: Tensor, flat: Tensor, plan: int, geometry: list[int], bias: Tensor | None) -> Tensor:
     p, g = _plans[plan], Geometry(*geometry)
     space = out_space(p.stencils.shape[1:], x.shape[2:], g)
     return empty(x, g.out_fields * p.leave.rows, space, dense(x)[1])
@@ -136,7 +136,7 @@ def _forward_backward(ctx: Any, gy: Tensor) -> tuple[Tensor | None, ...]:
 def _input_gradient_backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:
     gy, flat = ctx.saved_tensors
     need_gy, need_w, *_ = ctx.needs_input_grad
-    ggy = forward(v, flat, ctx.plan, ctx.geometry) if need_gy else None
+    ggy = forward(v, flat, ctx.plan, ctx.geometry, None) if need_gy else None
     gw = weight_gradient(v, gy, ctx.plan, ctx.geometry) if need_w else None
     return ggy, gw, None, None, None
 
@@ -145,7 +145,7 @@ def _weight_gradient_backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:
     x, gy = ctx.saved_tensors
     need_x, need_gy, *_ = ctx.needs_input_grad
     gx = input_gradient(gy, v, ctx.plan, ctx.geometry, ctx.space) if need_x else None
-    ggy = forward(x, v, ctx.plan, ctx.geometry) if need_gy else None
+    ggy = forward(x, v, ctx.plan, ctx.geometry, None) if need_gy else None
     return gx, ggy, None, None
 
 

@@ -64,11 +64,13 @@ def passes(stencils: Array) -> tuple[Table, ...]:
         signs: list[Array] = []
         flat = rest.reshape(-1, k, functions)
         for sign in (1, -1):
-            for kind in np.unique(parity, axis=0):
-                part = np.where((parity == kind).all(1), (flat + sign * flat[:, ::-1]) / 2, 0).reshape(len(flat), -1)
+            for kind in sorted({tuple(row) for row in parity}):
+                part = np.where((parity == np.array(kind)).all(1), (flat + sign * flat[:, ::-1]) / 2, 0).reshape(
+                    len(flat), -1
+                )
                 basis = _sparse_basis(part, k, functions, sign)
                 found += list(basis)
-                signs += [np.append(kind, sign)] * len(basis)
+                signs += [np.array([*kind, sign])] * len(basis)
         functions_new = np.stack(found)  # (new functions, k, functions)
         tables.append(Table.of(functions_new.transpose(0, 2, 1)))
         dual = np.linalg.pinv(functions_new.reshape(len(found), -1))

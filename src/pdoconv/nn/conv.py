@@ -191,7 +191,7 @@ class GroupConv(nn.Module):
         exact = x.dtype in (torch.float32, torch.float64) and not autocast_on(x)
         fits = x.device.type == "cpu" and exact and self.stride == 1
         if self.method == "auto":
-            return fits and fast.wins(x.numel() // x.shape[1]) and choice.native_available()
+            return fits and fast.wins(x.shape[0], x.shape[2:]) and choice.native_available()
         if x.device.type == "cuda" and x.dtype != torch.float64 and choice.triton_available():
             return True  # maps in half precision go through it in float32
         if not fits:

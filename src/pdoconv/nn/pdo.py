@@ -19,6 +19,7 @@ class PDOConv(GroupConv):
         frame_offset: Constant angle of the frame in radians, instead of the family's own; in the plane only.
         **kwargs: `stride`, `padding`, `dilation`, `bias`, `padding_mode`, `init`, `method`, `device`, `dtype`.
 
+    >>> import torch
     >>> from pdoconv import cyclic
     >>> C8 = cyclic(8)
     >>> layer = PDOConv(C8.regular(2), C8.regular(3), padding="same")

@@ -114,8 +114,8 @@ def forward(plan: Plan, x: Tensor, weight: Tensor, bias: Tensor | None, geometry
     x, layout = dense(x)
     space = out_space(plan.stencils.shape[1:], x.shape[2:], geometry)
     y = empty(x, geometry.out_fields * plan.leave.rows, space, layout)
-    no_bias = x.new_empty(0)
-    _call("forward", plan, geometry, x.shape[2:], layout, x, weight, no_bias if bias is None else bias, y)
+    bias = x.new_empty(0) if bias is None else bias.contiguous()
+    _call("forward", plan, geometry, x.shape[2:], layout, x, weight.contiguous(), bias, y)
     return y
 
 
@@ -123,7 +123,7 @@ def input_gradient(plan: Plan, gy: Tensor, weight: Tensor, geometry: Geometry, s
     """Return the gradient of an `x` of size `space`, in the memory format of `gy`."""
     gy, layout = dense(gy)
     gx = empty(gy, geometry.in_fields * plan.enter.inputs, space, layout)
-    _call("input_gradient", plan, geometry, space, layout, gy, weight, gx)
+    _call("input_gradient", plan, geometry, space, layout, gy, weight.contiguous(), gx)
     return gx
 
 

@@ -58,6 +58,15 @@ void multiply(int M, int N, int K, const T* A, ptrdiff_t a_row, ptrdiff_t a_col,
     for (; n < N; n += L) column<T, 1>(M, K, A, a_row, a_col, B + n, b_row, C + n, c_row, add);
 }
 
+// The sum of WIDTH numbers, by halves; overwrites them.
+template <int WIDTH, class T> inline T fold(T* sum) {
+    if constexpr (WIDTH == 1) return sum[0];
+    else {
+        for (int i = 0; i < WIDTH / 2; ++i) sum[i] += sum[i + WIDTH / 2];
+        return fold<WIDTH / 2>(sum);
+    }
+}
+
 // C (M x NR) += A (M x K) B^T, K a multiple of the vector length: sums along the vectors
 template <class T, int M, int NR>
 inline void dots(int K, const T* A, ptrdiff_t a_row, const T* B, ptrdiff_t b_row, T* C, ptrdiff_t c_row) {
@@ -75,11 +84,9 @@ inline void dots(int K, const T* A, ptrdiff_t a_row, const T* B, ptrdiff_t b_row
     }
     for (int m = 0; m < M; ++m)
         for (int n = 0; n < NR; ++n) {
-            T sum[S::LANES];
+            alignas(64) T sum[S::LANES];
             S::store(sum, c[m][n]);
-            for (int width = S::LANES / 2; width > 0; width /= 2)
-                for (int i = 0; i < width; ++i) sum[i] += sum[i + width];
-            C[m * c_row + n] += sum[0];
+            C[m * c_row + n] += fold<S::LANES>(sum);
         }
 }
 
