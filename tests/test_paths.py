@@ -111,6 +111,30 @@ def test_compiles_once_into_the_cache(monkeypatch, tmp_path, capfd):
     assert [path.name for path in tmp_path.iterdir()] == [first.name]
 
 
+@needs_kernel
+def test_damaged_library_is_made_anew(monkeypatch, tmp_path):
+    monkeypatch.setenv("PDOCONV_CACHE", str(tmp_path))
+    native._compiled().write_bytes(b"not a library")
+    native.library.cache_clear()
+    try:
+        assert native.library() is not None
+    finally:
+        native.library.cache_clear()
+
+
+@pytest.mark.parametrize("space", [(2, 9), (0, 9), (9, 0)])
+@pytest.mark.parametrize("method", ["auto", "fourier"])
+def test_images_too_small_for_the_kernel(space, method):
+    """The same message as without the fast path."""
+    layers = pair(pdo.cyclic(8), method=method, padding=0, fields=(32, 32))
+    said = []
+    for layer in layers:
+        with pytest.raises(RuntimeError, match="input") as caught:
+            layer(torch.zeros(2, 256, *space, dtype=torch.float64))
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+
+
 # Life of a layer
 
 

@@ -102,12 +102,17 @@ def native_available() -> bool:
     return native.library() is not None
 
 
+def native_pays() -> bool:
+    """Tell whether the CPU kernel is there and works with all threads, as the costs above assume."""
+    return native.parallel()
+
+
 def triton_available() -> bool:
     """Tell whether the CUDA kernels can be used; the first call imports triton."""
     return triton_cuda.available()
 
 
-for _answer in (native_available, triton_available):
+for _answer in (native_available, native_pays, triton_available):
     # as torch.compiler.assume_constant_result does, which first imports torch._dynamo, and with it triton
     _answer._dynamo_marked_constant = True  # type: ignore[attr-defined]
 

@@ -188,10 +188,14 @@ class GroupConv(nn.Module):
         """Tell whether this input is computed the fast way; say so once if a method asked for has no kernel for it."""
         if torch.compiler.is_exporting() or torch._C._get_tracing_state() or transformed() or x.device.type == "meta":
             return False
+        reach = self.dilation * (self.kernel_size - 1)
+        for n in x.shape[2:]:
+            if n < 1 or n + 2 * self.padding <= reach:  # torch's convolution says what is wrong
+                return False
         exact = x.dtype in (torch.float32, torch.float64) and not autocast_on(x)
         fits = x.device.type == "cpu" and exact and self.stride == 1
         if self.method == "auto":
-            return fits and fast.wins(x.shape[0], x.shape[2:]) and choice.native_available()
+            return fits and fast.wins(x.shape[0], x.shape[2:]) and choice.native_pays()
         if x.device.type == "cuda" and x.dtype != torch.float64 and choice.triton_available():
             return True  # maps in half precision go through it in float32
         if not fits:

@@ -37,7 +37,12 @@ def library() -> ctypes.CDLL | None:
     if os.environ.get("PDOCONV_NATIVE") == "0":
         return None
     try:
-        return ctypes.CDLL(str(_compiled()))
+        path = _compiled()
+        try:
+            return ctypes.CDLL(str(path))
+        except OSError:  # a damaged file
+            path.unlink()
+            return ctypes.CDLL(str(_compiled()))
     except (OSError, RuntimeError) as error:
         warnings.warn(
             f"pdoconv: the fast CPU kernel is not available, layers compute the same by plain convolutions: {error}",
@@ -45,6 +50,12 @@ def library() -> ctypes.CDLL | None:
             stacklevel=2,
         )
         return None
+
+
+def parallel() -> bool:
+    """Tell whether the kernel exists and uses as many threads as torch does."""
+    kernels = library()
+    return kernels is not None and (bool(kernels.parallel()) or torch.get_num_threads() == 1)
 
 
 def _compiled() -> Path:

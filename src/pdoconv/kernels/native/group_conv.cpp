@@ -7,8 +7,10 @@
 #ifdef _OPENMP
 #include <omp.h>
 static int thread() { return omp_get_thread_num(); }
+extern "C" int parallel() { return 1; }
 #else
 static int thread() { return 0; }
+extern "C" int parallel() { return 0; }
 #endif
 
 constexpr size_t CACHE = 448 << 10;  // bytes of derivative maps at a time
