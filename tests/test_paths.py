@@ -12,7 +12,7 @@ from layer_pairs import difference, needs_kernel, pair
 
 import pdoconv as pdo
 from pdoconv.filters import paper
-from pdoconv.kernels import choice, native
+from pdoconv.kernels import choice, native, ops
 
 # Choice of path
 
@@ -218,13 +218,67 @@ def test_bad_values_stay_in_their_image():
     assert relative(y[clean], dense(x)[clean]) < 1e-11
 
 
-def test_empty_batch():
-    _, fast = pair(pdo.cyclic(4), padding=2)
-    x = torch.zeros(0, 12, 8, 8, dtype=torch.float64, requires_grad=True)
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_empty_batch(stride):
+    _, fast = pair(pdo.cyclic(4), padding=2, stride=stride)
+    x = torch.zeros(0, 12, 9, 9, dtype=torch.float64, requires_grad=True)
     y = fast(x)
     y.sum().backward()
-    assert y.shape == (0, 8, 8, 8)
+    assert y.shape == (0, 8, *(9 if stride == 1 else 5,) * 2)
     assert fast.weight.grad.abs().max() == 0
+
+
+def test_tensors_elsewhere_are_refused():
+    """Operators never read memory of another device or dtype."""
+    _, fast = pair(pdo.cyclic(8), padding=2, fields=(32, 32), method="auto", dtype=torch.float32)
+    with pytest.raises(RuntimeError, match=r"device|meta"):
+        fast.to("meta")(torch.zeros(4, 256, 32, 32))
+    plan, geometry = chosen = (pair(pdo.cyclic(4))[1]._fast.plan, [3, 2, 1, 0, 1])
+    x, flat = torch.zeros(1, 12, 9, 9), ops.blocks(torch.zeros(2, 3, 4, 13), plan)
+    for wrong in (flat.double(), flat[:-1], flat.to("meta")):
+        with pytest.raises((ValueError, RuntimeError)):
+            ops.forward(x, wrong, *chosen, None)
+    assert ops.forward(x, flat, plan, geometry, None).shape == (1, 8, 5, 5)
+
+
+def test_kept_weights_after_inference_mode():
+    """What inference keeps serves training of other layers, and every dtype has its own."""
+    _, fast = pair(pdo.cyclic(4), padding=2)
+    fast.requires_grad_(False)
+    x = torch.randn(1, 12, 7, 7, dtype=torch.float64)
+    with torch.inference_mode():
+        fast(x)
+    x.requires_grad_()
+    fast(x).sum().backward()
+    assert x.grad is not None
+
+
+@needs_kernel
+def test_weight_gradients_repeat():
+    """Bit by bit, with several threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        _, fast = pair(pdo.cyclic(8), padding=2, fields=(4, 4), dtype=torch.float32)
+        x, found = torch.randn(9, 32, 40, 40), []
+        for _ in range(6):
+            fast.zero_grad()
+            fast(x).square().sum().backward()
+            found.append(fast.weight.grad.clone())
+        assert all(torch.equal(found[0], other) for other in found)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_other_users_libraries_are_not_loaded(monkeypatch, tmp_path):
+    shared = tmp_path / "shared"
+    shared.mkdir(mode=0o777)
+    shared.chmod(0o777)
+    monkeypatch.setenv("PDOCONV_CACHE", str(shared))
+    assert native._cache() != shared
+    shared.chmod(0o700)
+    assert native._cache() == shared
 
 
 def test_template_weights():

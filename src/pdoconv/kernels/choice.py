@@ -15,6 +15,7 @@ Method = Literal["auto", "dense", "derivatives", "fourier"]
 METHODS = get_args(Method)
 
 
+LONGEST_ROW = 2048
 MARGIN = 0.85  # the model is right within some 20%: where the two are close, the dense kernel stays
 
 
@@ -23,14 +24,14 @@ class Fast:
     """A fast way for one layer, and what it costs beside the dense kernel, in multiplications at that kernel's speed.
 
     Attributes:
-        plan: Number of the plan, for the operators.
+        plan: Name of the plan, for the operators.
         kernel_size: Side of the kernel.
         pixel: Work a pixel; `narrow`: more of it, divided by the width of the image.
         dense_pixel: The dense kernel's work a pixel, away from the border.
         start: Work a call: the weights, and the call itself; `dense_start`: that of the dense kernel.
     """
 
-    plan: int
+    plan: str
     kernel_size: int
     pixel: float
     narrow: float
@@ -48,12 +49,12 @@ class Fast:
         return fast / (pixels * self.dense_pixel * inside + self.dense_start)
 
     def wins(self, batch: int, space: Sequence[int]) -> bool:
-        """Tell whether it is safely faster than the dense kernel."""
-        return self.ratio(batch, space) < MARGIN
+        """Tell whether it is safely faster than the dense kernel; tiles are whole rows, so not for very long ones."""
+        return space[-1] <= LONGEST_ROW and self.ratio(batch, space) < MARGIN
 
 
 def fast(method: Method, filters: Filters, in_type: FieldType, out_type: FieldType, size: int) -> Fast | None:
-    """Return the fast way of a method, for `"auto"` the one with the least work; `None` for `"dense"`.
+    """Return the fast way of a method, for `"auto"` the Fourier one if there is one; `None` for `"dense"`.
 
     Raises:
         ValueError: If the method is unknown or not possible with these filters.
@@ -63,7 +64,12 @@ def fast(method: Method, filters: Filters, in_type: FieldType, out_type: FieldTy
     if method == "dense":
         return None
     arguments = (filters, in_type.group, size, in_type.kind, out_type.kind)
-    plan = derivatives_plan(*arguments) if method == "derivatives" else fourier_plan(*arguments)
+    try:
+        plan = derivatives_plan(*arguments) if method == "derivatives" else fourier_plan(*arguments)
+    except ValueError:  # of a group without known irreducible representations
+        if method != "auto":
+            raise
+        plan = None
     if plan is None:
         if method == "auto":
             return None
@@ -87,7 +93,7 @@ def _with_costs(plan: Plan, in_type: FieldType, out_type: FieldType, size: int) 
     steps = n_in * (1.45 * last + sum(early) + 30) + 4.4 * len(plan.couple.sources) + 2.6 * len(plan.enter.sources)
     relative = order if n_in > 1 < n_out else 1
     return Fast(
-        plan=ops.number_of(plan),
+        plan=ops.name_of(plan),
         kernel_size=size,
         pixel=1.4 * products + in_fields * steps + 2.6 * out_type.fields * len(plan.leave.sources),
         narrow=17 * in_fields * n_in * last,

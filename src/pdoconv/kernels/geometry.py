@@ -25,7 +25,7 @@ def out_space(taps: Sequence[int], space: Sequence[int], geometry: Geometry) -> 
     )
 
 
-def dense(x: Tensor) -> tuple[Tensor, torch.memory_format]:
+def without_gaps(x: Tensor) -> tuple[Tensor, torch.memory_format]:
     """Return `x` without gaps, and the order of its axes in memory: contiguous or channels_last."""
     last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(x.dim(), torch.contiguous_format)
     layout = last if not x.is_contiguous() and x.is_contiguous(memory_format=last) else torch.contiguous_format

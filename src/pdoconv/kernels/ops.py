@@ -6,48 +6,79 @@ form $\langle y', f(x, w) \rangle$: `forward`, `input_gradient`, `weight_gradien
 each and never stored.
 """
 
-from typing import Any
+import functools
+import hashlib
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, TypeVar, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pdoconv.kernels import native, portable, triton_cuda, weights
-from pdoconv.kernels.geometry import Geometry, dense, empty, out_space
+from pdoconv.kernels.geometry import Geometry, empty, out_space, without_gaps
 from pdoconv.kernels.plan import Plan
 
-_plans: list[Plan] = []  # an operator takes a plan by its number here
+_plans: dict[str, Plan] = {}
 
 
-def number_of(plan: Plan) -> int:
-    """Return the number by which the operators know a plan, in this process."""
-    for number, known in enumerate(_plans):
-        if known is plan:
-            return number
-    _plans.append(plan)
-    return len(_plans) - 1
+@lru_cache(maxsize=256)
+def name_of(plan: Plan) -> str:
+    """Return the name by which the operators know a plan: a hash of its content, the same in every process."""
+    tables = (plan.enter, *plan.passes, plan.couple, plan.leave)
+    arrays: list[Any] = [array for t in tables for array in (t.starts, t.sources, t.shifts, t.coefficients)]
+    arrays += [plan.stencils, plan.coordinates, plan.pairs, np.zeros(0) if plan.mix is None else plan.mix]
+    digest = hashlib.sha256(repr((plan.blocks, [array.shape for array in arrays])).encode())
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    name = digest.hexdigest()[:32]
+    _plans.setdefault(name, plan)
+    return name
+
+
+F = TypeVar("F", bound=Callable[..., Tensor])
+
+
+def _exact(body: F) -> F:
+    """Switch autocast off in an operator: it works in the dtype of its input, in backward passes too."""
+
+    @functools.wraps(body)
+    def run(x: Tensor, *rest: Any) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return body(x, *rest)
+
+    return cast(F, run)
 
 
 @torch.library.custom_op("pdoconv::blocks", mutates_args=())
-def blocks(weight: Tensor, plan: int) -> Tensor:
+@_exact
+def blocks(weight: Tensor, plan: str) -> Tensor:
     """Return the flat block weights of a layer's weight `(out_fields, in_fields, R, basis)`."""
     return weights.flatten(_plans[plan], weight)
 
 
 @torch.library.custom_op("pdoconv::blocks_adjoint", mutates_args=())
-def blocks_adjoint(flat: Tensor, plan: int, shape: list[int]) -> Tensor:
+@_exact
+def blocks_adjoint(flat: Tensor, plan: str, shape: list[int]) -> Tensor:
     """Return the adjoint of `blocks`."""
     return weights.gather(_plans[plan], flat, shape)
 
 
 @torch.library.custom_op("pdoconv::forward", mutates_args=())
-def forward(x: Tensor, flat: Tensor, plan: int, geometry: list[int], bias: Tensor | None) -> Tensor:
+@_exact
+def forward(x: Tensor, flat: Tensor, plan: str, geometry: list[int], bias: Tensor | None) -> Tensor:
     """Return the convolution of `x` `(batch, in_channels, *space)`; `bias` has a number a field."""
     p, g = _plans[plan], Geometry(*geometry)
+    if not x.numel():
+        return empty(
+            x, g.out_fields * p.leave.rows, out_space(p.stencils.shape[1:], x.shape[2:], g), without_gaps(x)[1]
+        ).zero_()
     if native.supports(x, g):
         return native.forward(p, x, flat, bias, g)
     if triton_cuda.supports(x, g):
         return triton_cuda.forward(p, x, flat, bias, g)
-    x, layout = dense(x)
+    x, layout = without_gaps(x)
     y = portable.forward(p, x, flat, g)
     if bias is not None:
         y += bias.repeat_interleave(p.leave.rows).view(-1, *[1] * (x.dim() - 2))
@@ -55,21 +86,27 @@ def forward(x: Tensor, flat: Tensor, plan: int, geometry: list[int], bias: Tenso
 
 
 @torch.library.custom_op("pdoconv::input_gradient", mutates_args=())
-def input_gradient(gy: Tensor, flat: Tensor, plan: int, geometry: list[int], space: list[int]) -> Tensor:
+@_exact
+def input_gradient(gy: Tensor, flat: Tensor, plan: str, geometry: list[int], space: list[int]) -> Tensor:
     """Return the gradient of an input of size `space`."""
     p, g = _plans[plan], Geometry(*geometry)
+    if not gy.numel():
+        return empty(gy, g.in_fields * p.enter.inputs, space, without_gaps(gy)[1]).zero_()
     if native.supports(gy, g):
         return native.input_gradient(p, gy, flat, g, space)
     if triton_cuda.supports(gy, g):
         return triton_cuda.input_gradient(p, gy, flat, g, space)
-    gy, layout = dense(gy)
+    gy, layout = without_gaps(gy)
     return portable.input_gradient(p, gy, flat, g, tuple(space)).contiguous(memory_format=layout)
 
 
 @torch.library.custom_op("pdoconv::weight_gradient", mutates_args=())
-def weight_gradient(x: Tensor, gy: Tensor, plan: int, geometry: list[int]) -> Tensor:
+@_exact
+def weight_gradient(x: Tensor, gy: Tensor, plan: str, geometry: list[int]) -> Tensor:
     """Return the gradient of the flat block weights."""
     p, g = _plans[plan], Geometry(*geometry)
+    if not x.numel() or not gy.numel():
+        return x.new_zeros(g.in_fields * g.out_fields * p.entries)
     if native.supports(x, g):
         return native.weight_gradient(p, x, gy, g)
     if triton_cuda.supports(x, g):
@@ -78,29 +115,29 @@ def weight_gradient(x: Tensor, gy: Tensor, plan: int, geometry: list[int]) -> Te
 
 
 @blocks.register_fake
-def _(weight: Tensor, plan: int) -> Tensor:
+def _(weight: Tensor, plan: str) -> Tensor:
     return weight.new_empty(weight.shape[0] * weight.shape[1] * _plans[plan].entries)
 
 
 @blocks_adjoint.register_fake
-def _(flat: Tensor, plan: int, shape: list[int]) -> Tensor:
+def _(flat: Tensor, plan: str, shape: list[int]) -> Tensor:
     return flat.new_empty(shape)
 
 
 @forward.register_fake
-def _(x: Tensor, flat: Tensor, plan: int, geometry: list[int], bias: Tensor | None) -> Tensor:
+def _(x: Tensor, flat: Tensor, plan: str, geometry: list[int], bias: Tensor | None) -> Tensor:
     p, g = _plans[plan], Geometry(*geometry)
     space = out_space(p.stencils.shape[1:], x.shape[2:], g)
-    return empty(x, g.out_fields * p.leave.rows, space, dense(x)[1])
+    return empty(x, g.out_fields * p.leave.rows, space, without_gaps(x)[1])
 
 
 @input_gradient.register_fake
-def _(gy: Tensor, flat: Tensor, plan: int, geometry: list[int], space: list[int]) -> Tensor:
-    return empty(gy, Geometry(*geometry).in_fields * _plans[plan].enter.inputs, space, dense(gy)[1])
+def _(gy: Tensor, flat: Tensor, plan: str, geometry: list[int], space: list[int]) -> Tensor:
+    return empty(gy, Geometry(*geometry).in_fields * _plans[plan].enter.inputs, space, without_gaps(gy)[1])
 
 
 @weight_gradient.register_fake
-def _(x: Tensor, gy: Tensor, plan: int, geometry: list[int]) -> Tensor:
+def _(x: Tensor, gy: Tensor, plan: str, geometry: list[int]) -> Tensor:
     g = Geometry(*geometry)
     return x.new_empty(g.in_fields * g.out_fields * _plans[plan].entries)
 

@@ -86,7 +86,7 @@ def derivatives_plan(filters: Filters, group: Group, size: int, in_kind: str, ou
         stencils=s.stencils,
         mix=None,
         coordinates=s.coordinates,
-        pairs=_pairs(group),
+        pairs=pairs(group),
     )
 
 
@@ -117,11 +117,11 @@ def fourier_plan(filters: Filters, group: Group, size: int, in_kind: str, out_ki
         stencils=s.stencils,
         mix=np.concatenate(mix, axis=1),
         coordinates=s.coordinates,
-        pairs=_pairs(group),
+        pairs=pairs(group),
     )
 
 
-def _pairs(group: Group) -> NDArray[np.int64]:
+def pairs(group: Group) -> NDArray[np.int64]:
     """Return for every (g, h), flat, the place of $(r, g)$ with $r = g^{-1} h$."""
     return (group.relative * group.order + np.arange(group.order)[:, None]).ravel()
 

@@ -83,8 +83,7 @@ def passes(stencils: Array) -> tuple[Table, ...]:
 def _sparse_basis(part: Array, k: int, functions: int, sign: int) -> Array:
     """Return few functions `(count, k, functions)` that span the rows of `part`."""
     _, sizes, vectors = np.linalg.svd(part, full_matrices=False)
-    rank = int((sizes > 1e-9 * max(sizes.max(initial=0), 1e-30)).sum()) if sizes.max(initial=0) > 1e-12 else 0
-    pairs = np.zeros((0, k, functions))
+    rank = int((sizes > max(1e-9 * sizes.max(initial=0), 1e-12)).sum())
     used = np.flatnonzero(np.abs(part).max(0, initial=0).reshape(k, functions).max(0, initial=0) > 1e-12)
     plain = [(t, f) for f in used for t in range((k + (sign > 0)) // 2)]
     if rank == len(plain):  # nothing to gain: pairs of taps, the sparsest basis

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pdoconv.kernels.geometry import Geometry, dense, out_space
+from pdoconv.kernels.geometry import Geometry, out_space, without_gaps
 from pdoconv.kernels.plan import Plan
 from pdoconv.kernels.portable import blocks
 from pdoconv.kernels.table import Array, Table
@@ -67,7 +67,7 @@ class Terms(NamedTuple):
 
 def forward(plan: Plan, x: Tensor, flat: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
     """Return the convolution of `x` `(batch, in_channels, *space)` with flat block weights, in its memory format."""
-    layout = dense(x)[1]
+    layout = without_gaps(x)[1]
     space = out_space(plan.stencils.shape[1:], x.shape[2:], geometry)
     maps = _turn(plan, "enter", x, geometry.in_fields)
     out_rows, pixels = plan.leave.inputs, len(x) * math.prod(space)
@@ -117,7 +117,7 @@ def weight_gradient(plan: Plan, x: Tensor, gy: Tensor, geometry: Geometry) -> Te
 
 def input_gradient(plan: Plan, gy: Tensor, flat: Tensor, geometry: Geometry, space: Sequence[int]) -> Tensor:
     """Return the gradient of an `x` of size `space`, in the memory format of `gy`."""
-    layout = dense(gy)[1]
+    layout = without_gaps(gy)[1]
     grad = _turn(plan, "leave", gy, geometry.out_fields, back=True).flatten(3)
     rows, channels, pixels = plan.couple.rows, plan.enter.rows, len(gy) * math.prod(space)
     weights = blocks(plan, flat.to(gy.dtype), geometry)

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,6 +24,7 @@ from pdoconv.filters import Filters
 from pdoconv.kernels import choice, ops
 from pdoconv.kernels.choice import Method
 from pdoconv.kernels.geometry import Geometry
+from pdoconv.kernels.plan import pairs
 from pdoconv.nn.checks import autocast_on, padding_pixels, require_dim, require_dtype, require_geometry, transformed
 from pdoconv.nn.gridcheck import warn_off_grid
 from pdoconv.nn.init import draw
@@ -52,7 +52,8 @@ class GroupConv(nn.Module):
         init: `"unit"`: unit variance through deep stacks; `"authors"`: their 3x3 He initialisation (truncated normal).
         method: How to compute: `"dense"`: expand the kernel and call torch's convolution; `"derivatives"`: derivative
             maps of the input first, mixed by one product; `"fourier"`: the same through the Fourier transform on the
-            group, with cost linear in |G|; `"auto"`: whatever is fastest. All give the same but for rounding.
+            group, with cost linear in |G|; `"auto"`: the Fourier way where it is expected to be faster (wide layers of
+            stride 1 in float32 or float64 on CPUs), else dense. All give the same but for rounding.
         device: Device of the parameters.
         dtype: Floating type of the parameters.
 
@@ -174,19 +175,21 @@ class GroupConv(nn.Module):
                     return y.to(low)
         return CONVOLUTIONS[dim](x, kernel, bias, self.stride, padding, self.dilation)
 
-    def _forward_fast(self, x: Tensor, plan: int, padding: int) -> Tensor:
+    def _forward_fast(self, x: Tensor, plan: str, padding: int) -> Tensor:
         """Compute by the operators of `pdoconv.kernels.ops`, in float32 or float64."""
         exact = torch.promote_types(x.dtype, torch.float32)
         low = torch.get_autocast_dtype(x.device.type) if autocast_on(x) else x.dtype
         with torch.autocast(x.device.type, enabled=False) if autocast_on(x) else nullcontext():
-            flat = self._remembered("fast", lambda: ops.blocks(self.weight.to(exact), plan))
+            flat = self._remembered(f"{exact}", lambda: ops.blocks(self.weight.to(exact), plan))
             bias = None if self.bias is None else self.bias.to(exact)
             geometry = Geometry(self.in_type.fields, self.out_type.fields, self.stride, padding, self.dilation)
             return ops.forward(x.to(exact), flat, plan, list(geometry), bias).to(low)  # type: ignore[no-any-return]
 
     def _takes_fast(self, x: Tensor, fast: choice.Fast) -> bool:
         """Tell whether this input is computed the fast way; say so once if a method asked for has no kernel for it."""
-        if torch.compiler.is_exporting() or torch._C._get_tracing_state() or transformed() or x.device.type == "meta":
+        if torch.compiler.is_exporting() or torch._C._get_tracing_state() or transformed():
+            return False
+        if x.device != self.weight.device or x.device.type == "meta":  # torch's convolution says what is wrong
             return False
         reach = self.dilation * (self.kernel_size - 1)
         for n in x.shape[2:]:
@@ -214,7 +217,8 @@ class GroupConv(nn.Module):
             return make()
         cached = self._cache
         if cached is None or cached[0] != what or cached[1].dtype != weight.dtype or not torch.equal(cached[1], weight):
-            cached = self._cache = (what, weight.detach().clone(), make())
+            with torch.inference_mode(False), torch.no_grad():  # what is kept may be needed for training others
+                cached = self._cache = (what, weight.detach().clone(), make())
         return cached[2]
 
     def _set_constants(self) -> None:
@@ -222,9 +226,8 @@ class GroupConv(nn.Module):
         group, weight = self.in_type.group, self.weight
         dtype = torch.promote_types(weight.dtype, torch.float32)
         basis = torch.tensor(self.filters.basis(group, self.kernel_size), dtype=dtype, device="cpu")
-        pairs = group.relative * group.order + np.arange(group.order)[:, None]  # (r, g) for each (g, h)
         self.basis = basis.to(weight.device)
-        self.relative = torch.tensor(pairs.ravel(), device="cpu").to(weight.device)
+        self.relative = torch.tensor(pairs(group), device="cpu").to(weight.device)
         self._cache = None
 
     def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]  # torch's own signature is untyped
@@ -242,7 +245,7 @@ class GroupConv(nn.Module):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Find the fast path in this process."""
-        super().__setstate__(state)  # type: ignore[no-untyped-call]  # torch's gap
+        super().__setstate__({"method": "auto", **state})  # type: ignore[no-untyped-call]  # torch's gap
         self._fast = choice.fast(self.method, self.filters, self.in_type, self.out_type, self.kernel_size)
 
     def extra_repr(self) -> str:

@@ -4,6 +4,7 @@ Works where a C++ compiler is found (`$CXX`, `g++`, `clang++` or `c++`); elsewhe
 compute the same. `PDOCONV_CACHE` names another folder for the compiled library; `PDOCONV_NATIVE=0` switches it off.
 """
 
+import atexit
 import ctypes
 import hashlib
 import os
@@ -23,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pdoconv.kernels.geometry import Geometry, dense, empty, out_space
+from pdoconv.kernels.geometry import Geometry, empty, out_space, without_gaps
 from pdoconv.kernels.plan import Plan
 
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC")
@@ -60,23 +61,17 @@ def parallel() -> bool:
 
 def _compiled() -> Path:
     """Return the path of the library for this source, compiler and processor."""
+    here = Path(__file__).parent
+    sources = [*sorted(here.glob("*.h")), here / "group_conv.cpp"]
+    identity = "".join([*(path.read_text() for path in sources), *FLAGS, _processor()])
+    folder = _cache()
+    target = folder / f"group_conv-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
+    if target.is_file() and _is_mine(target):
+        return target
     compiler = next((c for c in (os.environ.get("CXX"), "g++", "clang++", "c++") if c and shutil.which(c)), None)
     if compiler is None:
         raise RuntimeError("no C++ compiler found (install g++, or set CXX).")
-    here = Path(__file__).parent
-    sources = [*sorted(here.glob("*.h")), here / "group_conv.cpp"]
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
-    identity = "".join([path.read_text() for path in sources] + [version, *FLAGS, _processor()])
-    folder = Path(os.environ.get("PDOCONV_CACHE") or _cache_root() / "pdoconv")
-    target = folder / f"group_conv-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
-    if target.is_file():
-        return target
     print("pdoconv: compiling the CPU kernel, once on this machine (some seconds)", file=sys.stderr, flush=True)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:  # a read-only home
-        folder = Path(tempfile.mkdtemp(prefix="pdoconv-"))
-        target = folder / target.name
     for openmp in (["-fopenmp"], []):  # without it one thread
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
             made = Path(temporary) / target.name
@@ -88,8 +83,25 @@ def _compiled() -> Path:
     raise RuntimeError(f"{compiler} failed: {done.stderr.strip()[-500:]}")
 
 
-def _cache_root() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+def _cache() -> Path:
+    """Return the folder for the library: the user's own, otherwise a private one that lasts as long as the process."""
+    try:
+        root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        folder = Path(os.environ.get("PDOCONV_CACHE") or Path(root) / "pdoconv")
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if os.access(folder, os.W_OK) and _is_mine(folder):
+            return folder
+    except (OSError, RuntimeError):  # a read-only or missing home
+        pass
+    private = tempfile.mkdtemp(prefix="pdoconv-")
+    atexit.register(shutil.rmtree, private, ignore_errors=True)
+    return Path(private)
+
+
+def _is_mine(path: Path) -> bool:
+    """Tell whether nobody else could have written a file or folder."""
+    status = path.stat()
+    return not hasattr(os, "getuid") or (status.st_uid == os.getuid() and not status.st_mode & 0o022)
 
 
 def _processor() -> str:
@@ -122,7 +134,7 @@ def supports(x: Tensor, geometry: Geometry) -> bool:
 
 def forward(plan: Plan, x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
     """Return the convolution of `x` `(batch, in_channels, *space)` with flat block weights, in its memory format."""
-    x, layout = dense(x)
+    x, layout = without_gaps(x)
     space = out_space(plan.stencils.shape[1:], x.shape[2:], geometry)
     y = empty(x, geometry.out_fields * plan.leave.rows, space, layout)
     bias = x.new_empty(0) if bias is None else bias.contiguous()
@@ -132,7 +144,7 @@ def forward(plan: Plan, x: Tensor, weight: Tensor, bias: Tensor | None, geometry
 
 def input_gradient(plan: Plan, gy: Tensor, weight: Tensor, geometry: Geometry, space: Sequence[int]) -> Tensor:
     """Return the gradient of an `x` of size `space`, in the memory format of `gy`."""
-    gy, layout = dense(gy)
+    gy, layout = without_gaps(gy)
     gx = empty(gy, geometry.in_fields * plan.enter.inputs, space, layout)
     _call("input_gradient", plan, geometry, space, layout, gy, weight.contiguous(), gx)
     return gx
@@ -140,7 +152,7 @@ def input_gradient(plan: Plan, gy: Tensor, weight: Tensor, geometry: Geometry, s
 
 def weight_gradient(plan: Plan, x: Tensor, gy: Tensor, geometry: Geometry) -> Tensor:
     """Return the gradient of the flat block weights."""
-    x, layout = dense(x)
+    x, layout = without_gaps(x)
     gw = x.new_zeros(geometry.in_fields * geometry.out_fields * plan.entries)
     _call("weight_gradient", plan, geometry, x.shape[2:], layout, x, gy.contiguous(memory_format=layout), gw)
     return gw
@@ -151,7 +163,15 @@ def _call(
 ) -> None:
     """Call an entry of the library. The first tensor has the batch, the last is written; empty ones are null."""
     if not tensors[0].numel() or not tensors[-1].numel():
+        tensors[-1].zero_()
         return
+    first, pair = tensors[0], geometry.in_fields * geometry.out_fields * plan.entries
+    if any((t.device, t.dtype) != (first.device, first.dtype) for t in tensors) or pair not in (
+        tensors[1].numel(),
+        tensors[-1].numel(),
+    ):
+        said = ", ".join(f"{tuple(t.shape)} {t.dtype} on {t.device}" for t in tensors)
+        raise ValueError(f"pdoconv::{name}: expected tensors of one device and dtype, {pair} weights; received {said}.")
     ints, reals = _packed(plan, tensors[0].dtype)
     ones, taps = (1,) * (3 - len(space)), plan.stencils.shape[1:]
     fields = (geometry.in_fields, geometry.out_fields)
@@ -162,4 +182,5 @@ def _call(
     pointers = [ctypes.c_void_p(t.data_ptr() if t.numel() else None) for t in tensors]
     kernels = library()
     assert kernels is not None  # `supports` was asked
-    getattr(kernels, f"{name}_{SUFFIX[tensors[0].dtype]}")(*arrays, *pointers)
+    if getattr(kernels, f"{name}_{SUFFIX[first.dtype]}")(*arrays, *pointers):
+        raise MemoryError(f"pdoconv::{name}: out of memory; method='dense' may need less, or give smaller batches.")

@@ -1,19 +1,19 @@
 // A group convolution by a plan (pdoconv.kernels.plan): forward, gradient of the input, gradient of the weights.
 //
-// Derivative maps live in the cache only: a tile of pixels and a few fields at a time, made anew in every call.
+// Derivative maps are made for a tile of pixels and a few fields at a time, anew in every call, and never leave a thread.
+#include <atomic>
+#include <new>
+
 #include "derivatives.h"
 #include "gemm.h"
 
 #ifdef _OPENMP
-#include <omp.h>
-static int thread() { return omp_get_thread_num(); }
 extern "C" int parallel() { return 1; }
 #else
-static int thread() { return 0; }
 extern "C" int parallel() { return 0; }
 #endif
 
-constexpr size_t CACHE = 448 << 10;  // bytes of derivative maps at a time
+constexpr size_t CACHE = 448 << 10;  // bytes of rows z at a time, or one field's
 
 // Between a tile's rows of the products and the channels of the output.
 template <class T> class Leave {
@@ -21,7 +21,7 @@ template <class T> class Leave {
     const Shape& s;
     const ptrdiff_t loose_map;
     Buffer<T> loose;
-    std::vector<Step<T>> out, in;
+    std::vector<Step<T>> steps;  // one a field
 
     // Call f(field, its channels, first pixel, column, length) for each run of pixels in a tile.
     template <class P, class F> void each(const Tile& tile, P* y, F f) const {
@@ -36,28 +36,44 @@ template <class T> class Leave {
     }
 
   public:
-    Leave(const Plan<T>& p, const Shape& shape, ptrdiff_t ld)
+    Leave(const Plan<T>& p, const Shape& shape, ptrdiff_t ld, bool write)
         : plan(p), s(shape), loose_map(ld), loose(s.channels_last ? p.n_out * ld : 0) {
         for (int o = 0; o < s.out_fields; ++o) {
             auto row = [&](int r) { return p.y_row(r, o, int(s.out_fields)) * ld; };
             auto channel = [&](int g) { return g * (s.channels_last ? ld : s.out_size()); };
-            out.emplace_back(p.leave, 0, row, channel);
-            in.emplace_back(p.leave_t, 0, channel, row);
+            if (write) steps.emplace_back(p.leave, 0, row, channel);
+            else steps.emplace_back(p.leave_t, 0, channel, row);
         }
     }
     void write(const Tile& tile, const T* rows, T* y) {
         each(tile, y, [&](int o, const Channels<T>& to, ptrdiff_t pixel, ptrdiff_t column, ptrdiff_t length) {
-            apply<true>(out[o], rows + column, to.last ? loose.data() : to.run(pixel), 0, 0, 1, length);
+            apply<true>(steps[o], rows + column, to.last ? loose.data() : to.run(pixel), 0, 0, 1, length);
             if (to.last) to.scatter(pixel, length, plan.n_out, loose.data(), loose_map);
         });
     }
     void read(const Tile& tile, const T* y, T* rows) {
         each(tile, y, [&](int o, const Channels<const T>& from, ptrdiff_t pixel, ptrdiff_t column, ptrdiff_t length) {
             if (from.last) from.gather(pixel, length, plan.n_out, loose.data(), loose_map);
-            apply<true>(in[o], from.last ? loose.data() : from.run(pixel), rows + column, 0, 0, 1, length);
+            apply<true>(steps[o], from.last ? loose.data() : from.run(pixel), rows + column, 0, 0, 1, length);
         });
     }
 };
+
+// Run `work(make tasks)` on the threads: `tasks` gives each the numbers that it shall do. False: memory ran out.
+template <class F> bool in_parallel(ptrdiff_t threads, ptrdiff_t tasks, F work) {
+    std::atomic<ptrdiff_t> next{0};
+    std::atomic<bool> whole{true};
+    const int count = int(std::max<ptrdiff_t>(1, std::min(threads, tasks)));
+#pragma omp parallel num_threads(count)
+    {
+        try {
+            work([&](ptrdiff_t& task) { return (task = next++) < tasks; });
+        } catch (const std::bad_alloc&) {
+            whole = false;
+        }
+    }
+    return whole;
+}
 
 template <class T> ptrdiff_t leading(const Tiling& cut) { return round_up<ptrdiff_t>(cut.columns, 16) + 16; }
 
@@ -76,17 +92,15 @@ void derive(Derivatives<T>& d, const Plan<T>& plan, const Shape& s, const Tile& 
 }
 
 template <class T>
-void forward(const Plan<T>& plan, const Shape& s, const T* x, const T* w, const T* bias, T* y) {
-    const Tiling cut = ::cut(s, s.dim > 2 ? 1024 : 256);
+bool forward(const Plan<T>& plan, const Shape& s, const T* x, const T* w, const T* bias, T* y) {
+    const Tiling cut = tiling(s, s.dim > 2 ? 1024 : 256);
     const ptrdiff_t ld = leading<T>(cut), row_of_w = s.in_fields;
     const int O = int(s.out_fields), fields = fields_at_once(plan, s, ld);
-#pragma omp parallel num_threads(s.threads)
-    {
+    return in_parallel(s.threads, cut.tiles.size(), [&](auto more) {
         Derivatives<T> d(plan, s, cut, ld, fields);
-        Leave<T> leave(plan, s, ld);
+        Leave<T> leave(plan, s, ld, true);
         Buffer<T> z(ptrdiff_t(fields) * plan.z_rows * ld), rows(ptrdiff_t(O) * plan.n_out * ld);
-#pragma omp for schedule(dynamic)
-        for (size_t t = 0; t < cut.tiles.size(); ++t) {
+        for (ptrdiff_t t; more(t);) {
             const Tile& tile = cut.tiles[t];
             const int N = int(round_up<ptrdiff_t>(tile.columns, Simd<T>::LANES));
             for (int r = 0; r < plan.n_out; ++r) {  // a constant enters as its transform
@@ -108,11 +122,11 @@ void forward(const Plan<T>& plan, const Shape& s, const T* x, const T* w, const 
             }
             leave.write(tile, rows.data(), y);
         }
-    }
+    });
 }
 
-template <class T> void input_gradient(const Plan<T>& plan, const Shape& s, const T* gy, const T* w, T* gx) {
-    const Tiling cut = ::cut(s, 1024);
+template <class T> bool input_gradient(const Plan<T>& plan, const Shape& s, const T* gy, const T* w, T* gx) {
+    const Tiling cut = tiling(s, 1024);
     const ptrdiff_t ld = leading<T>(cut), size = s.in_size();
     const int O = int(s.out_fields), I = int(s.in_fields);
     const Step<T> enter(plan.enter_t, 0, [&](int c) { return c * size; }, [&](int c) { return c * size; });
@@ -122,15 +136,13 @@ template <class T> void input_gradient(const Plan<T>& plan, const Shape& s, cons
         images.back().push_back(&tile);
     }
     const int shares = int(std::clamp<ptrdiff_t>((s.threads + images.size() - 1) / images.size(), 1, I));
-#pragma omp parallel num_threads(s.threads)
-    {
+    return in_parallel(s.threads, images.size() * shares, [&](auto more) {
         Adjoint<T> adjoint(plan, s, cut, ld);
-        Leave<T> leave(plan, s, ld);
+        Leave<T> leave(plan, s, ld, false);
         Buffer<T> rows(ptrdiff_t(O) * plan.n_out * ld), z(plan.z_rows * ld);
         Buffer<T> loose(s.channels_last ? plan.n_in * size : 0);
         std::vector<T> sums;
-#pragma omp for schedule(dynamic)
-        for (size_t task = 0; task < images.size() * shares; ++task) {
+        for (ptrdiff_t task; more(task);) {
             const auto& tiles = images[task / shares];
             const int from = int(task % shares) * I / shares, to = int(task % shares + 1) * I / shares;
             const ptrdiff_t first = tiles[0]->segments[0].image, channels = ptrdiff_t(to - from) * plan.n_in;
@@ -157,24 +169,21 @@ template <class T> void input_gradient(const Plan<T>& plan, const Shape& s, cons
                     if (out.last) out.scatter(0, size, plan.n_in, loose.data(), size);
                 }
         }
-    }
+    });
 }
 
-template <class T> void weight_gradient(const Plan<T>& plan, const Shape& s, const T* x, const T* gy, T* gw) {
-    const Tiling cut = ::cut(s, 1024);
+template <class T> bool weight_gradient(const Plan<T>& plan, const Shape& s, const T* x, const T* gy, T* gw) {
+    const Tiling cut = tiling(s, 1024);
     const ptrdiff_t ld = leading<T>(cut), entries = plan.weights * s.out_fields * s.in_fields;
     const int O = int(s.out_fields), I = int(s.in_fields), fields = fields_at_once(plan, s, ld);
-    std::vector<std::vector<T>> sums(s.threads);
-#pragma omp parallel num_threads(s.threads)
-    {
+    // every share of the tiles has its own sums, whatever thread makes them: the result does not depend on chance
+    const ptrdiff_t tiles = cut.tiles.size(), shares = std::min<ptrdiff_t>(s.threads, tiles);
+    std::vector<std::vector<T>> sums(shares);
+    const bool whole = in_parallel(s.threads, shares, [&](auto more) {
         Derivatives<T> d(plan, s, cut, ld, fields);
-        Leave<T> leave(plan, s, ld);
+        Leave<T> leave(plan, s, ld, false);
         Buffer<T> rows(ptrdiff_t(O) * plan.n_out * ld), z(ptrdiff_t(fields) * plan.z_rows * ld);
-        std::vector<T>& sum = sums[thread()];
-        sum.assign(entries, T(0));
-#pragma omp for schedule(dynamic)
-        for (size_t t = 0; t < cut.tiles.size(); ++t) {
-            const Tile& tile = cut.tiles[t];
+        auto add = [&](const Tile& tile, T* sum) {
             const ptrdiff_t N = round_up<ptrdiff_t>(tile.columns, Simd<T>::LANES);
             auto clear = [&](T* row) { std::fill(row + tile.columns, row + N, T(0)); };  // columns beyond the tile
             leave.read(tile, gy, rows.data());
@@ -188,31 +197,46 @@ template <class T> void weight_gradient(const Plan<T>& plan, const Shape& s, con
                         multiply_transposed(O * b.outs, count * b.ins, int(N),
                                             &rows[ptrdiff_t(b.first_y + a * b.outs) * O * ld], ld,
                                             &z[ptrdiff_t(b.first_z + a * b.ins) * fields * ld], ld,
-                                            &sum[b.weight * O * I + i0 * b.ins], ptrdiff_t(I) * b.ins);
+                                            sum + b.weight * O * I + i0 * b.ins, ptrdiff_t(I) * b.ins);
             }
+        };
+        for (ptrdiff_t share; more(share);) {
+            sums[share].assign(entries, T(0));
+            for (ptrdiff_t t = share * tiles / shares; t < (share + 1) * tiles / shares; ++t)
+                add(cut.tiles[t], sums[share].data());
         }
-#pragma omp for
-        for (ptrdiff_t e = 0; e < entries; ++e) {
-            T total = 0;
-            for (const auto& part : sums)
-                if (!part.empty()) total += part[e];
-            gw[e] = total;
-        }
+    });
+    if (!whole) return false;
+#pragma omp parallel for num_threads(int(s.threads))
+    for (ptrdiff_t e = 0; e < entries; ++e) {
+        T total = 0;
+        for (const auto& part : sums) total += part[e];
+        gw[e] = total;
+    }
+    return true;
+}
+
+// 0: done; 1: memory ran out.
+template <class F> int guarded(F call) {
+    try {
+        return call() ? 0 : 1;
+    } catch (const std::bad_alloc&) {
+        return 1;
     }
 }
 
-#define ENTRY(T, SUFFIX)                                                                                            \
-    extern "C" void forward_##SUFFIX(const int32_t* ints, const T* reals, const int64_t* shape, const T* x,         \
-                                     const T* w, const T* bias, T* y) {                                             \
-        forward<T>(Plan<T>(ints, reals), Shape(shape), x, w, bias, y);                                              \
-    }                                                                                                               \
-    extern "C" void input_gradient_##SUFFIX(const int32_t* ints, const T* reals, const int64_t* shape, const T* gy, \
-                                            const T* w, T* gx) {                                                    \
-        input_gradient<T>(Plan<T>(ints, reals), Shape(shape), gy, w, gx);                                           \
-    }                                                                                                               \
-    extern "C" void weight_gradient_##SUFFIX(const int32_t* ints, const T* reals, const int64_t* shape, const T* x, \
-                                             const T* gy, T* gw) {                                                  \
-        weight_gradient<T>(Plan<T>(ints, reals), Shape(shape), x, gy, gw);                                          \
+#define ENTRY(T, SUFFIX)                                                                                             \
+    extern "C" int forward_##SUFFIX(const int32_t* ints, const T* reals, const int64_t* shape, const T* x,           \
+                                    const T* w, const T* bias, T* y) {                                               \
+        return guarded([&] { return forward<T>(Plan<T>(ints, reals), Shape(shape), x, w, bias, y); });               \
+    }                                                                                                                \
+    extern "C" int input_gradient_##SUFFIX(const int32_t* ints, const T* reals, const int64_t* shape, const T* gy,   \
+                                           const T* w, T* gx) {                                                      \
+        return guarded([&] { return input_gradient<T>(Plan<T>(ints, reals), Shape(shape), gy, w, gx); });            \
+    }                                                                                                                \
+    extern "C" int weight_gradient_##SUFFIX(const int32_t* ints, const T* reals, const int64_t* shape, const T* x,   \
+                                            const T* gy, T* gw) {                                                    \
+        return guarded([&] { return weight_gradient<T>(Plan<T>(ints, reals), Shape(shape), x, gy, gw); });           \
     }
 ENTRY(float, f32)
 ENTRY(double, f64)

@@ -108,7 +108,7 @@ struct Tiling {
 };
 
 // Cut the outputs of all images into tiles of about `target` pixels: several small images, or boxes of a large one.
-inline Tiling cut(const Shape& s, ptrdiff_t target) {
+inline Tiling tiling(const Shape& s, ptrdiff_t target) {
     Tiling cut;
     const ptrdiff_t size = s.out_size();
     target = std::max<ptrdiff_t>(64, std::min<ptrdiff_t>(target, (s.images * size + s.threads - 1) / s.threads));
