@@ -235,8 +235,8 @@ def test_tensors_elsewhere_are_refused():
     assert not fast.to("meta")._takes_fast(torch.zeros(4, 256, 32, 32), fast._fast)
     plan, geometry = chosen = (pair(pdo.cyclic(4))[1]._fast.plan, [3, 2, 1, 0, 1])
     x, flat = torch.zeros(1, 12, 9, 9), ops.blocks(torch.zeros(2, 3, 4, 13), plan)
-    for wrong in (flat.double(), flat[:-1], flat.to("meta")):
-        with pytest.raises((ValueError, RuntimeError)):
+    for wrong in (flat.double(), flat[:-1]):
+        with pytest.raises(ValueError, match="expected tensors of one device and dtype"):
             ops.forward(x, wrong, *chosen, None)
     assert ops.forward(x, flat, plan, geometry, None).shape == (1, 8, 5, 5)
 

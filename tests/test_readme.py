@@ -35,12 +35,38 @@ def test_training_results(readme):
     assert f"{demo['test_error_percent']:.2f}% after {demo['settings']['epochs']} epochs" in readme
 
 
+PHASES = {"forward_backward": "training step", "inference": "inference"}
+
+
 def test_speed(readme):
-    for name in ("bench-layer.json", "bench-volume.json"):
-        rows = result(name)["rows"]
-        for key in ("forward_backward", "inference"):
+    goals = result("bench-layer-goals.json")["rows"]
+    for key, name in PHASES.items():
+        shown = ", ".join(f"{row[key]['ratio']:.2f}" for row in goals)
+        assert f"{name} {shown} times" in readme
+        for row, goal in zip(
+            goals, {"forward_backward": (0.6, 0.45, 0.5), "inference": (0.45, 0.3, 0.35)}[key], strict=True
+        ):
+            assert row[key]["ratio"] <= goal
+    cube, others = result("bench-volume.json")["rows"][2:3], result("bench-volume.json")["rows"]
+    others = [row for row in others if row not in cube]
+    assert (cube[0]["group"], cube[0]["fields"]) == ("O", 4)
+    for key, name in PHASES.items():
+        for rows in (result("bench-layer.json")["rows"], others):
             ratios = [row[key]["ratio"] for row in rows]
-            assert f"{min(ratios):.2f} to {max(ratios):.2f}" in readme
+            assert f"{name} {min(ratios):.2f} to {max(ratios):.2f} times" in readme
+        assert f"{name} {cube[0][key]['ratio']:.2f} times" in readme
+    exponents = result("bench-group-order.json")["exponents"]["group order"]["forward_backward"]
+    assert f"{exponents['auto']:.1f}; `nn.Conv2d` of the same channels {exponents['conv']:.1f}" in readme
+
+
+def test_networks(readme):
+    groups = result("bench-networks.json")["groups"]
+    for peer in ("escnn", "plain"):
+        ratios = [g["systems"]["auto"]["forward_backward"][f"over_{peer}"]["ratio"] for g in groups]
+        assert f"{ratios[0]:.2f} and {ratios[1]:.2f} times " in readme
+        assert max(ratios) < 0.6
+    ours, escnn, e2cnn = (groups[0]["systems"][k]["construction_seconds"] for k in ("auto", "escnn", "e2cnn-diffop"))
+    assert f"{ours:.1f} s; escnn {escnn:.0f} s, e2cnn's PDOs {e2cnn:.0f} s" in readme
 
 
 def test_families(readme):

@@ -247,16 +247,18 @@ def test_supports():
 
 
 def test_warns_only_without_kernels(monkeypatch):
-    field = pdo.group("C4").regular(1)
-    layer = pdo.GroupConv2d(field, field, 3, filters=filters.default(2, 3), stride=2, method="fourier")
+    device = SimpleNamespace(type="cuda")
+    layer = SimpleNamespace(
+        weight=SimpleNamespace(device=device), dilation=1, kernel_size=3, padding=0, stride=2, method="fourier"
+    )
     reasons = []
     monkeypatch.setattr(choice, "warn_once", reasons.append)
     for available in (True, False):
         monkeypatch.setattr(choice, "triton_available", lambda available=available: available)
         for dtype in (torch.float32, torch.bfloat16, torch.float64):
-            x = SimpleNamespace(device=SimpleNamespace(type="cuda"), dtype=dtype)
+            x = SimpleNamespace(device=device, dtype=dtype, shape=(1, 4, 9, 9))
             before = len(reasons)
-            assert layer._takes_fast(x, layer._fast)
+            assert pdo.nn.GroupConv._takes_fast(layer, x, None)
             assert len(reasons) - before == (not available or dtype == torch.float64)
 
 

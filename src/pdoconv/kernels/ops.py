@@ -6,11 +6,10 @@ form $\langle y', f(x, w) \rangle$: `forward`, `input_gradient`, `weight_gradien
 each and never stored.
 """
 
-import functools
 import hashlib
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,36 +36,39 @@ def name_of(plan: Plan) -> str:
     return name
 
 
-F = TypeVar("F", bound=Callable[..., Tensor])
+_library = torch.library.Library("pdoconv", "DEF")  # type: ignore[no-untyped-call]  # torch's gap
 
 
-def _exact(body: F) -> F:
-    """Switch autocast off in an operator: it works in the dtype of its input, in backward passes too."""
+def _operator(body: Callable[..., Tensor]) -> Any:
+    """Make an operator of torch; autocast is off in it: it works in the dtype of its input, in backward passes too.
 
-    @functools.wraps(body)
+    `torch.library.custom_op` would do, but its first call imports the compiler, which takes more than a second.
+    """
+
     def run(x: Tensor, *rest: Any) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             return body(x, *rest)
 
-    return cast(F, run)
+    name = body.__name__
+    schema = name + torch.library.infer_schema(body, mutates_args=())
+    _library.define(schema, tags=torch.Tag.pt2_compliant_tag)  # type: ignore[no-untyped-call]  # torch's gap
+    _library.impl(name, run, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]  # torch's gap
+    return getattr(torch.ops.pdoconv, name).default
 
 
-@torch.library.custom_op("pdoconv::blocks", mutates_args=())
-@_exact
+@_operator
 def blocks(weight: Tensor, plan: str) -> Tensor:
     """Return the flat block weights of a layer's weight `(out_fields, in_fields, R, basis)`."""
     return weights.flatten(_plans[plan], weight)
 
 
-@torch.library.custom_op("pdoconv::blocks_adjoint", mutates_args=())
-@_exact
+@_operator
 def blocks_adjoint(flat: Tensor, plan: str, shape: list[int]) -> Tensor:
     """Return the adjoint of `blocks`."""
     return weights.gather(_plans[plan], flat, shape)
 
 
-@torch.library.custom_op("pdoconv::forward", mutates_args=())
-@_exact
+@_operator
 def forward(x: Tensor, flat: Tensor, plan: str, geometry: list[int], bias: Tensor | None) -> Tensor:
     """Return the convolution of `x` `(batch, in_channels, *space)`; `bias` has a number a field."""
     p, g = _plans[plan], Geometry(*geometry)
@@ -85,8 +87,7 @@ def forward(x: Tensor, flat: Tensor, plan: str, geometry: list[int], bias: Tenso
     return y.contiguous(memory_format=layout)
 
 
-@torch.library.custom_op("pdoconv::input_gradient", mutates_args=())
-@_exact
+@_operator
 def input_gradient(gy: Tensor, flat: Tensor, plan: str, geometry: list[int], space: list[int]) -> Tensor:
     """Return the gradient of an input of size `space`."""
     p, g = _plans[plan], Geometry(*geometry)
@@ -100,8 +101,7 @@ def input_gradient(gy: Tensor, flat: Tensor, plan: str, geometry: list[int], spa
     return portable.input_gradient(p, gy, flat, g, tuple(space)).contiguous(memory_format=layout)
 
 
-@torch.library.custom_op("pdoconv::weight_gradient", mutates_args=())
-@_exact
+@_operator
 def weight_gradient(x: Tensor, gy: Tensor, plan: str, geometry: list[int]) -> Tensor:
     """Return the gradient of the flat block weights."""
     p, g = _plans[plan], Geometry(*geometry)
@@ -114,30 +114,25 @@ def weight_gradient(x: Tensor, gy: Tensor, plan: str, geometry: list[int]) -> Te
     return portable.weight_gradient(p, x, gy, g)
 
 
-@blocks.register_fake
-def _(weight: Tensor, plan: str) -> Tensor:
+def _blocks_fake(weight: Tensor, plan: str) -> Tensor:
     return weight.new_empty(weight.shape[0] * weight.shape[1] * _plans[plan].entries)
 
 
-@blocks_adjoint.register_fake
-def _(flat: Tensor, plan: str, shape: list[int]) -> Tensor:
+def _blocks_adjoint_fake(flat: Tensor, plan: str, shape: list[int]) -> Tensor:
     return flat.new_empty(shape)
 
 
-@forward.register_fake
-def _(x: Tensor, flat: Tensor, plan: str, geometry: list[int], bias: Tensor | None) -> Tensor:
+def _forward_fake(x: Tensor, flat: Tensor, plan: str, geometry: list[int], bias: Tensor | None) -> Tensor:
     p, g = _plans[plan], Geometry(*geometry)
     space = out_space(p.stencils.shape[1:], x.shape[2:], g)
     return empty(x, g.out_fields * p.leave.rows, space, without_gaps(x)[1])
 
 
-@input_gradient.register_fake
-def _(gy: Tensor, flat: Tensor, plan: str, geometry: list[int], space: list[int]) -> Tensor:
+def _input_gradient_fake(gy: Tensor, flat: Tensor, plan: str, geometry: list[int], space: list[int]) -> Tensor:
     return empty(gy, Geometry(*geometry).in_fields * _plans[plan].enter.inputs, space, without_gaps(gy)[1])
 
 
-@weight_gradient.register_fake
-def _(x: Tensor, gy: Tensor, plan: str, geometry: list[int]) -> Tensor:
+def _weight_gradient_fake(x: Tensor, gy: Tensor, plan: str, geometry: list[int]) -> Tensor:
     g = Geometry(*geometry)
     return x.new_empty(g.in_fields * g.out_fields * _plans[plan].entries)
 
@@ -186,8 +181,13 @@ def _weight_gradient_backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:
     return gx, ggy, None, None
 
 
-blocks.register_autograd(_blocks_backward, setup_context=_keep_weight)
-blocks_adjoint.register_autograd(_blocks_adjoint_backward, setup_context=_keep_weight)
-forward.register_autograd(_forward_backward, setup_context=_keep_two)
-input_gradient.register_autograd(_input_gradient_backward, setup_context=_keep_two)
-weight_gradient.register_autograd(_weight_gradient_backward, setup_context=_keep_two)
+torch.library.register_fake("pdoconv::blocks", _blocks_fake)
+torch.library.register_fake("pdoconv::blocks_adjoint", _blocks_adjoint_fake)
+torch.library.register_fake("pdoconv::forward", _forward_fake)
+torch.library.register_fake("pdoconv::input_gradient", _input_gradient_fake)
+torch.library.register_fake("pdoconv::weight_gradient", _weight_gradient_fake)
+torch.library.register_autograd("pdoconv::blocks", _blocks_backward, setup_context=_keep_weight)
+torch.library.register_autograd("pdoconv::blocks_adjoint", _blocks_adjoint_backward, setup_context=_keep_weight)
+torch.library.register_autograd("pdoconv::forward", _forward_backward, setup_context=_keep_two)
+torch.library.register_autograd("pdoconv::input_gradient", _input_gradient_backward, setup_context=_keep_two)
+torch.library.register_autograd("pdoconv::weight_gradient", _weight_gradient_backward, setup_context=_keep_two)
