@@ -2,7 +2,7 @@
 
     python benchmarks/volume_speed.py [--methods auto dense] [--rounds 20] [--quick]
 
-Regular -> regular, batch 2, 16^3 to 32^3 voxels, float32. Ratios below 1 mean that ours is faster, or needs less memory.
+Regular -> regular, batch 2, 16^3 to 32^3 voxels, float32. Ratios below 1: ours is faster, or needs less memory.
 Memory is what a fresh process needs at most for three training steps, above what it had before it made the layer.
 """
 
@@ -85,7 +85,8 @@ def main() -> None:
     options = parser.parse_args()
     rows = []
     origin = provenance()  # before the first result changes the checkout
-    head = f"{'group':6}{'fields':>7}{'side':>6}{'channels':>9} {'method':12}{'step':>8}{'quartiles':>13}{'eval':>8}{'quartiles':>13}"
+    head = f"{'group':6}{'fields':>7}{'side':>6}{'channels':>9} {'method':12}"
+    head += f"{'step':>8}{'quartiles':>13}{'eval':>8}{'quartiles':>13}"
     print(f"{head}{'memory':>8}", flush=True)
     for (name, fields, side), method in product(CASES[: 1 if options.quick else None], options.methods):
         row = measure(name, fields, side, method, options.rounds)
