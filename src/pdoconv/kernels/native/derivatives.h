@@ -100,7 +100,7 @@ template <class T> class Adjoint {
     void run(const T* z, const Segment& g, T* total) {
         const int dim = int(passes.size());
         const ptrdiff_t deep = g.nz + s.ez, high = g.ny + s.ey, stride = dim > 1 ? map : plan.n_in * map;
-        if (g.nz != last_nz || g.ny != last_ny) maps.clear();
+        if (g.nz != last_nz || g.ny != last_ny) maps.clear(), second.clear();
         last_nz = g.nz, last_ny = g.ny;
         for (ptrdiff_t k = 0; k < g.nz; ++k) {
             const ptrdiff_t inside = (s.ez + k) * slice + s.ey * row;
@@ -111,7 +111,8 @@ template <class T> class Adjoint {
         for (int c = 0; c < plan.n_in; ++c) {
             const T* from = &maps[c * map];
             if (dim > 2) {
-                apply<false>(passes[2], from + s.ez * slice, second.data(), slice, slice, deep, slice);
+                const ptrdiff_t inside = s.ey * row;  // the rows around stay zero
+                apply<false>(passes[2], from + s.ez * slice + inside, &second[inside], slice, slice, deep, g.ny * row);
                 from = second.data();
             }
             if (dim > 1) {
