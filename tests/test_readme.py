@@ -70,6 +70,14 @@ def test_networks(readme):
     assert f"{ours:.1f} s; escnn {escnn:.0f} s, e2cnn's PDOs {e2cnn:.0f} s" in readme
 
 
+def test_starts(readme):
+    first = {k: v["auto"]["first_layer_ms"] for k, v in result("bench-start.json")["first_layers"].items()}
+    icosahedral = first.pop("I")
+    escnn = result("bench-start-peers.json")["first_layers"]["D8"]["escnn"]["first_layer_ms"] / 1e3
+    assert f"{min(first.values()):.0f} to {max(first.values()):.0f} ms (escnn with D8: {escnn:.1f} s with its disk cache warm)" in readme
+    assert f"60 rotations {icosahedral:.0f} ms" in readme
+
+
 def test_families(readme):
     runs = result("families.json")["runs"]
 
