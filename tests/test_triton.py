@@ -249,7 +249,13 @@ def test_supports():
 def test_warns_only_without_kernels(monkeypatch):
     device = SimpleNamespace(type="cuda")
     layer = SimpleNamespace(
-        weight=SimpleNamespace(device=device), dilation=1, kernel_size=3, padding=0, stride=2, method="fourier"
+        weight=SimpleNamespace(device=device),
+        dilation=1,
+        kernel_size=3,
+        padding=0,
+        padding_mode="zeros",
+        stride=2,
+        method="fourier",
     )
     reasons = []
     monkeypatch.setattr(choice, "warn_once", reasons.append)

@@ -191,9 +191,9 @@ class GroupConv(nn.Module):
             return False
         if x.device != self.weight.device or x.device.type == "meta":  # torch's convolution says what is wrong
             return False
-        reach = self.dilation * (self.kernel_size - 1)
+        reach = self.dilation * (self.kernel_size - 1) - (2 * self.padding if self.padding_mode == "zeros" else 0)
         for n in x.shape[2:]:
-            if n < 1 or n + 2 * self.padding <= reach:  # torch's convolution says what is wrong
+            if n < 1 or n <= reach:  # torch's convolution says what is wrong
                 return False
         exact = x.dtype in (torch.float32, torch.float64) and not autocast_on(x)
         fits = x.device.type == "cpu" and exact and self.stride == 1
