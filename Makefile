@@ -52,7 +52,7 @@ equivariance: $(VENV)/ready .venv-escnn/ready .venv-e2cnn/ready
 families: $(VENV)/ready
 	$(BIN)/python benchmarks/families.py
 
-# Layers beside plain ones, cost over the group's order, and how long a start takes: about three quarters of an hour.
+# Layers beside plain ones, cost over the group's order, and how long a start takes: about half an hour.
 bench: $(VENV)/ready
 	$(BIN)/python benchmarks/layer_speed.py --methods auto dense
 	$(BIN)/python benchmarks/volume_speed.py
