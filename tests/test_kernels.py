@@ -31,8 +31,6 @@ def side(group):
 @pytest.mark.parametrize("group", PLANE + SPACE + LINE, ids=lambda g: f"{g}-{g.dim}d")
 @pytest.mark.parametrize("method", FAST)
 def test_every_group(group, method):
-    if method == "derivatives" and group.order > 30:
-        pytest.skip("the same code, and slow")
     for kinds in KINDS:
         assert (
             difference(*pair(group, kinds, method=method, padding=2, size=5 if group.dim < 3 else 3), side(group))

@@ -73,9 +73,7 @@ def forward(x: Tensor, flat: Tensor, plan: str, geometry: list[int], bias: Tenso
     """Return the convolution of `x` `(batch, in_channels, *space)`; `bias` has a number a field."""
     p, g = _plans[plan], Geometry(*geometry)
     if not x.numel():
-        return empty(
-            x, g.out_fields * p.leave.rows, out_space(p.stencils.shape[1:], x.shape[2:], g), without_gaps(x)[1]
-        ).zero_()
+        return _forward_fake(x, flat, plan, geometry, bias).zero_()
     if native.supports(x, g):
         return native.forward(p, x, flat, bias, g)
     if triton_cuda.supports(x, g):
@@ -92,7 +90,7 @@ def input_gradient(gy: Tensor, flat: Tensor, plan: str, geometry: list[int], spa
     """Return the gradient of an input of size `space`."""
     p, g = _plans[plan], Geometry(*geometry)
     if not gy.numel():
-        return empty(gy, g.in_fields * p.enter.inputs, space, without_gaps(gy)[1]).zero_()
+        return _input_gradient_fake(gy, flat, plan, geometry, space).zero_()
     if native.supports(gy, g):
         return native.input_gradient(p, gy, flat, g, space)
     if triton_cuda.supports(gy, g):
@@ -106,7 +104,7 @@ def weight_gradient(x: Tensor, gy: Tensor, plan: str, geometry: list[int]) -> Te
     """Return the gradient of the flat block weights."""
     p, g = _plans[plan], Geometry(*geometry)
     if not x.numel() or not gy.numel():
-        return x.new_zeros(g.in_fields * g.out_fields * p.entries)
+        return _weight_gradient_fake(x, gy, plan, geometry).zero_()
     if native.supports(x, g):
         return native.weight_gradient(p, x, gy, g)
     if triton_cuda.supports(x, g):

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from pdoconv.filters import Filters
@@ -194,3 +195,11 @@ def _mix(s: Span, group: Group, back: Array, z: Array, in_kind: str, out_kind: s
     else:
         mix = a.mean(0) @ z[:, :, 0].T
     return np.asarray(mix).reshape(a.shape[1], -1)
+
+
+@lru_cache(maxsize=512)
+def constant(plan: Plan, name: str, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Return an array of a plan, or the matrix of one of its steps, as a tensor; integers stay integers."""
+    value = getattr(plan, name)
+    array = value.dense()[:, :, 0] if isinstance(value, Table) else value
+    return torch.tensor(array, dtype=torch.int64 if array.dtype.kind == "i" else dtype, device=device)

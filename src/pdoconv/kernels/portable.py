@@ -1,13 +1,11 @@
 """The steps of a plan in plain torch operations: any device, dtype and stride; slower than the CPU kernel."""
 
-from functools import lru_cache
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from pdoconv.kernels.geometry import Geometry, out_space
-from pdoconv.kernels.plan import Plan
+from pdoconv.kernels.plan import Plan, constant
 
 CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 CONV_TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -20,7 +18,7 @@ def forward(plan: Plan, x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor
     for block, w, part in zip(plan.blocks, blocks(plan, weight, geometry), _split_z(plan, z), strict=True):
         y = torch.einsum("ociq,niaqp->noacp", w, part)
         rows.append(y.reshape(*y.shape[:2], block.copies * block.outs, -1))
-    leave = _constant(plan, "leave", x.dtype, x.device)
+    leave = constant(plan, "leave", x.dtype, x.device)
     return torch.einsum("gr,norp->nogp", leave, torch.cat(rows, 2)).reshape(len(x), -1, *space)
 
 
@@ -30,8 +28,8 @@ def input_gradient(plan: Plan, gy: Tensor, weight: Tensor, geometry: Geometry, s
     weights = blocks(plan, weight, geometry)
     parts = [torch.einsum("ocip,noacq->niapq", w, y) for w, y in zip(weights, rows, strict=True)]
     z = torch.cat([part.flatten(2, 3) for part in parts], 2)
-    maps = torch.einsum("zm,nizp->nimp", _constant(plan, "couple", gy.dtype, gy.device), z)
-    stencils, channels = _constant(plan, "stencils", gy.dtype, gy.device), plan.enter.inputs
+    maps = torch.einsum("zm,nizp->nimp", constant(plan, "couple", gy.dtype, gy.device), z)
+    stencils, channels = constant(plan, "stencils", gy.dtype, gy.device), plan.enter.inputs
     maps = maps.reshape(len(gy), geometry.in_fields, len(stencils), channels, -1).transpose(2, 3)
     extent = [geometry.dilation * (k - 1) for k in stencils.shape[1:]]
     # pixels at the end that no output of a strided layer has seen
@@ -45,7 +43,7 @@ def input_gradient(plan: Plan, gy: Tensor, weight: Tensor, geometry: Geometry, s
     )  # fmt: skip
     x = torch.einsum(
         "cj,nicp->nijp",
-        _constant(plan, "enter", gy.dtype, gy.device),
+        constant(plan, "enter", gy.dtype, gy.device),
         x.reshape(len(gy), -1, channels, x[0, 0].numel()),
     )
     return x.reshape(len(gy), -1, *space)
@@ -71,7 +69,7 @@ def blocks(plan: Plan, flat: Tensor, geometry: Geometry) -> list[Tensor]:
 def _derive(plan: Plan, x: Tensor, geometry: Geometry) -> tuple[tuple[int, ...], Tensor]:
     """Return the output's size and the rows z `(batch, in_fields, rows, pixels)`."""
     dim, count = x.dim() - 2, len(plan.stencils)
-    enter, stencils, couple = (_constant(plan, name, x.dtype, x.device) for name in ("enter", "stencils", "couple"))
+    enter, stencils, couple = (constant(plan, name, x.dtype, x.device) for name in ("enter", "stencils", "couple"))
     fields = x.reshape(len(x), geometry.in_fields, len(enter), -1)
     fields = torch.einsum("cj,nijp->nicp", enter, fields).reshape(-1, 1, *x.shape[2:])
     maps = CONV[dim](fields, stencils[:, None], None, geometry.stride, geometry.padding, geometry.dilation)
@@ -88,13 +86,7 @@ def _split_z(plan: Plan, z: Tensor) -> list[Tensor]:
 
 def _split_y(plan: Plan, y: Tensor, geometry: Geometry) -> list[Tensor]:
     """Transform an output and cut it into `(batch, out_fields, copies, outs, pixels)` a block."""
-    leave = _constant(plan, "leave", y.dtype, y.device)
+    leave = constant(plan, "leave", y.dtype, y.device)
     rows = torch.einsum("gr,nogp->norp", leave, y.reshape(len(y), geometry.out_fields, len(leave), -1))
     parts = torch.split(rows, [block.copies * block.outs for block in plan.blocks], 2)
     return [torch.unflatten(p, 2, (b.copies, b.outs)) for p, b in zip(parts, plan.blocks, strict=True)]
-
-
-@lru_cache(maxsize=256)
-def _constant(plan: Plan, name: str, dtype: torch.dtype, device: torch.device) -> Tensor:
-    array = plan.stencils if name == "stencils" else getattr(plan, name).dense()[:, :, 0]
-    return torch.tensor(array, dtype=dtype, device=device)

@@ -25,6 +25,7 @@ from pdoconv.kernels import choice, ops
 from pdoconv.kernels.choice import Method
 from pdoconv.kernels.geometry import Geometry
 from pdoconv.kernels.plan import pairs
+from pdoconv.kernels.weights import expand
 from pdoconv.nn.checks import autocast_on, padding_pixels, require_dim, require_dtype, require_geometry, transformed
 from pdoconv.nn.gridcheck import warn_off_grid
 from pdoconv.nn.init import draw
@@ -136,17 +137,11 @@ class GroupConv(nn.Module):
         # filters are expanded in the weights' own precision
         with torch.autocast(self.weight.device.type, enabled=False) if autocast_on(self.weight) else nullcontext():
             w = self.weight.to(self.basis.dtype)
-            n, taps = self.in_type.group.order, self.basis.shape[2:]
-            if self.weight.shape[2] > 1:  # w[o, i, r, b] F[g, b] -> [o, i, r, g], then pick r = g^-1 h
-                dense = torch.einsum("oirb,gbt->oirgt", w, self.basis.flatten(2)).flatten(2, 3)
-                dense = dense.index_select(2, self.relative).view(*dense.shape[:2], n, n, -1).transpose(1, 2)
-            elif self.out_type.kind == "regular":
-                dense = torch.einsum("oib,gbt->ogit", w[:, :, 0], self.basis.flatten(2)).unsqueeze(3)
-            elif self.in_type.kind == "regular":
-                dense = torch.einsum("oib,hbt->oiht", w[:, :, 0], self.basis.flatten(2)).unsqueeze(1)
-            else:
-                dense = torch.einsum("oib,bt->oit", w[:, :, 0], self.basis.mean(0).flatten(1))[:, None, :, None]
-            return dense.reshape(self.out_type.channels, self.in_type.channels, *taps).to(self.weight.dtype)
+            sizes = self.out_type.field_size, self.in_type.field_size
+            dense = expand(w, self.basis.flatten(2), self.relative, *sizes)
+            return dense.reshape(self.out_type.channels, self.in_type.channels, *self.basis.shape[2:]).to(
+                self.weight.dtype
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(batch, in_channels, *space)` to `(batch, out_channels, *space')`.
