@@ -142,7 +142,7 @@ def test_shape_of_the_weight():
         ("trivial", "regular"): (3, 2, 1, 9),
         ("regular", "regular"): (3, 2, 8, 9),
         ("regular", "trivial"): (3, 2, 1, 9),
-        ("trivial", "trivial"): (3, 2, 1, 9),
+        ("trivial", "trivial"): (3, 2, 1, 3),  # the averages of 1, of u^2 or v^2, of u^2 v^2
     }
     for (first, last), shape in shapes.items():
         layer = pdo.PDOConv2d(getattr(D4, first)(2), getattr(D4, last)(3), filters=paper())
@@ -233,7 +233,7 @@ C8 = pdo.cyclic(8)
         ({"init": "he"}, "init must be"),
         ({"filters": "paper"}, "finds one by name"),
         ({"out_type": pdo.cyclic(4).regular(1)}, "use one group"),
-        ({"out_type": C8.regular(1) + C8.trivial(1)}, "all regular"),
+        ({"out_type": C8.irrep(1, 1), "method": "fourier"}, "all regular or all trivial"),
     ],
 )
 def test_bad_arguments(options, message):

@@ -177,7 +177,7 @@ def test_adjoint_of_the_blocks():
         for kinds in KINDS:
             plan = plan_of(default(2), pdo.dihedral(3), 5, *kinds)
             relative_elements = 6 if kinds == ("regular", "regular") else 1
-            w = torch.randn(2, 3, relative_elements, 13, dtype=torch.float64)
+            w = torch.randn(2, 3, relative_elements, plan.coordinates.shape[1], dtype=torch.float64)
             number = ops.name_of(plan)
             flat = ops.blocks(w, number)
             other = torch.randn_like(flat)

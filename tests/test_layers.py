@@ -88,8 +88,6 @@ def test_sequential_refuses_what_does_not_fit():
 def test_layers_check_their_input(make):
     with pytest.raises(ValueError, match=r"expected \(batch, 16, height, width\)"):
         make(C8.regular(2))(torch.zeros(1, 15, 4, 4))
-    with pytest.raises(ValueError, match="all fields trivial or all regular"):
-        make(C8.regular(1) + C8.trivial(1))
 
 
 @pytest.mark.parametrize("weights", ["template", "operators"])

@@ -22,6 +22,7 @@ from pdoconv.nn import BlurPool1d as BlurPool1d
 from pdoconv.nn import BlurPool2d as BlurPool2d
 from pdoconv.nn import BlurPool3d as BlurPool3d
 from pdoconv.nn import FieldDropout as FieldDropout
+from pdoconv.nn import GatedActivation as GatedActivation
 from pdoconv.nn import GroupConv1d as GroupConv1d
 from pdoconv.nn import GroupConv2d as GroupConv2d
 from pdoconv.nn import GroupConv3d as GroupConv3d
@@ -29,16 +30,24 @@ from pdoconv.nn import GroupPool as GroupPool
 from pdoconv.nn import MaxPool1d as MaxPool1d
 from pdoconv.nn import MaxPool2d as MaxPool2d
 from pdoconv.nn import MaxPool3d as MaxPool3d
+from pdoconv.nn import NormActivation as NormActivation
+from pdoconv.nn import NormPool as NormPool
 from pdoconv.nn import PDOConv1d as PDOConv1d
 from pdoconv.nn import PDOConv2d as PDOConv2d
 from pdoconv.nn import PDOConv3d as PDOConv3d
+from pdoconv.nn import PointwiseActivation as PointwiseActivation
+from pdoconv.nn import Restrict as Restrict
 from pdoconv.nn import Sequential as Sequential
+from pdoconv.nn import VectorOutput as VectorOutput
 from pdoconv.pointgroups import cyclic as cyclic
 from pdoconv.pointgroups import dihedral as dihedral
 from pdoconv.pointgroups import group as group
 from pdoconv.pointgroups import icosahedral as icosahedral
+from pdoconv.pointgroups import o2 as o2
 from pdoconv.pointgroups import octahedral as octahedral
 from pdoconv.pointgroups import reflection as reflection
+from pdoconv.pointgroups import so2 as so2
 from pdoconv.pointgroups import tetrahedral as tetrahedral
+from pdoconv.representations import Representation as Representation
 
 __version__ = "0.1.0"

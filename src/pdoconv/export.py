@@ -11,7 +11,23 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from pdoconv.nn import AvgPool, BatchNorm, BlurPool, FieldDropout, GroupConv, GroupPool, MaxPool, Sequential
+from pdoconv.nn import (
+    AvgPool,
+    BatchNorm,
+    BlurPool,
+    FieldDropout,
+    GatedActivation,
+    GroupConv,
+    GroupPool,
+    MaxPool,
+    NormActivation,
+    NormPool,
+    PointwiseActivation,
+    Restrict,
+    Sequential,
+    VectorOutput,
+)
+from pdoconv.nn.blocks import by_channel
 
 CONVOLUTIONS: dict[int, type[nn.Conv1d | nn.Conv2d | nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 NORMS: dict[int, type[nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d]] = {
@@ -21,14 +37,15 @@ NORMS: dict[int, type[nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d]] = {
 }
 MAXIMA: dict[int, type[nn.Module]] = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
 MEANS: dict[int, type[nn.Module]] = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d}
+TRACED = (GatedActivation, GroupPool, NormActivation, NormPool, Restrict)
 DROPOUTS = (FieldDropout, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 
 def export(net: nn.Module) -> nn.Module:
     """Return an ordinary module for inference: `nn.Conv*d` with BatchNorm folded in; `net` itself stays as it is.
 
-    Group convolutions become `nn.Conv1d`, `nn.Conv2d` or `nn.Conv3d` with the expanded kernels, group pooling becomes
-    a traced reduction of an unflattened axis, dropout goes. BatchNorm that follows a convolution is folded into it;
+    Group convolutions become `nn.Conv1d`, `nn.Conv2d` or `nn.Conv3d` with the expanded kernels, group pooling, norms
+    and gates become traced tensor calls, dropout goes. BatchNorm that follows a convolution is folded into it;
     where the order of calls in `forward` cannot be traced, BatchNorm stays as torch's, with a warning. Outputs agree
     with `net.eval()` to rounding.
 
@@ -57,8 +74,12 @@ def _replace(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
         return _plain_conv(module)
     if isinstance(module, BatchNorm):
         return _plain_norm(module)
-    if isinstance(module, GroupPool):
-        return _plain_group_pool(module)
+    if isinstance(module, VectorOutput):
+        return _plain_vectors(module)
+    if isinstance(module, TRACED) or (isinstance(module, MaxPool) and not module.in_type.permuted):
+        return fx.symbolic_trace(_Unchecked(module)).eval()
+    if isinstance(module, PointwiseActivation):
+        return _replace(module.function, done) if isinstance(module.function, nn.Module) else module
     if isinstance(module, MaxPool | AvgPool):
         pools = MAXIMA if isinstance(module, MaxPool) else MEANS
         return pools[module.in_type.group.dim](module.kernel_size, module.stride, module.padding)
@@ -77,7 +98,7 @@ def _replace(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
 
 
 def _plain_conv(layer: GroupConv) -> nn.Module:
-    weight = layer.kernel().detach()
+    weight, bias = layer.kernel().detach(), layer.dense_bias()
     conv = CONVOLUTIONS[layer.in_type.group.dim](
         weight.shape[1],
         weight.shape[0],
@@ -85,14 +106,14 @@ def _plain_conv(layer: GroupConv) -> nn.Module:
         layer.stride,
         layer.padding,
         layer.dilation,
-        bias=layer.bias is not None,
+        bias=bias is not None,
         padding_mode=layer.padding_mode,
         device=weight.device,
         dtype=weight.dtype,
     )
     conv.weight.data = weight
-    if layer.bias is not None and conv.bias is not None:
-        conv.bias.data = layer.bias.detach().repeat_interleave(layer.out_type.field_size)
+    if bias is not None and conv.bias is not None:
+        conv.bias.data = bias.detach()
     return conv.eval()
 
 
@@ -105,17 +126,35 @@ def _plain_blur(layer: BlurPool) -> nn.Module:
     return conv
 
 
-def _plain_group_pool(layer: GroupPool) -> nn.Module:
-    """Return two tensor calls as a graph module: torch has no pooling over one of the four axes of 3-D maps."""
-    shape = (layer.in_type.fields, layer.in_type.field_size)
+class _Unchecked(nn.Module):
+    """The tensor calls of a layer, without its checks, to be traced: torch has no module for them."""
 
-    def group_max(x: Tensor) -> Tensor:
-        return x.unflatten(1, shape).amax(2)  # type: ignore[no-any-return, no-untyped-call]  # torch's gap
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
 
-    def group_mean(x: Tensor) -> Tensor:
-        return x.unflatten(1, shape).mean(2)  # type: ignore[no-any-return, no-untyped-call]  # torch's gap
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer.activate(x)  # type: ignore[operator, no-any-return]  # a method of the layers named above
 
-    return fx.symbolic_trace(group_max if layer.reduction == "max" else group_mean).eval()
+
+class _ByPixel(nn.Module):
+    """A linear map of the channels, at every pixel or of pooled features."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.linear = linear
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x.movedim(1, -1)).movedim(-1, 1)  # type: ignore[no-any-return]  # torch's gap
+
+
+def _plain_vectors(layer: VectorOutput) -> nn.Module:
+    weight, bias = layer.kernel().detach().flatten(1), layer.dense_bias()
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias is not None)
+    linear.weight.data = weight
+    if bias is not None:
+        linear.bias.data = bias.detach()
+    return fx.symbolic_trace(_ByPixel(linear)).eval()
 
 
 def _plain_norm(layer: BatchNorm) -> nn.Module:
@@ -123,14 +162,17 @@ def _plain_norm(layer: BatchNorm) -> nn.Module:
         raise ValueError(
             f"export: {type(layer).__name__} without running statistics has nothing to fold: track_running_stats=True."
         )
-    norm = NORMS[layer.in_type.group.dim](layer.in_type.channels, layer.eps, affine=True)
+    field = layer.in_type
+    norm = NORMS[field.group.dim](field.channels, layer.eps, affine=True)
     ones = torch.ones_like(layer.running_mean)
-    weight = ones if layer.weight is None else layer.weight.detach()
-    bias = torch.zeros_like(ones) if layer.bias is None else layer.bias.detach()
-    for name, value in (("weight", weight), ("bias", bias)):
-        getattr(norm, name).data = value.repeat_interleave(layer.in_type.field_size)
-    norm.running_mean = layer.running_mean.repeat_interleave(layer.in_type.field_size)
-    norm.running_var = layer.running_var.repeat_interleave(layer.in_type.field_size)  # type: ignore[union-attr]  # goes with the mean
+    bias = torch.zeros_like(ones)
+    if layer.bias is not None:
+        permuted = [kind.permutes for kind, fields in field.blocks for _ in range(fields)]
+        bias[torch.tensor(permuted)] = layer.bias.detach().to(bias)
+    norm.weight.data = by_channel(ones if layer.weight is None else layer.weight.detach(), field, 0)
+    norm.bias.data = by_channel(bias, field, 0)
+    norm.running_mean = by_channel(layer.running_mean, field, 0)
+    norm.running_var = by_channel(cast(Tensor, layer.running_var), field, 0)
     return norm.eval()
 
 

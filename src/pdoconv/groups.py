@@ -28,6 +28,8 @@ class Group:
     Args:
         name: Printed name, such as `"C8"`.
         matrices: `(order, dim, dim)`; copied and made read-only.
+        continuous: Whether the table only samples a group of all rotations of the plane, evenly and finely enough for
+            averages over the group to be exact.
 
     Raises:
         ValueError: If the matrices are not orthogonal, not distinct, not closed under the product, or do not start
@@ -36,14 +38,14 @@ class Group:
 
     name: str
     matrices: NDArray[np.float64]
+    continuous: bool = False
 
     def __post_init__(self) -> None:
         """Copy the table, check it, and make it read-only."""
         m = np.array(self.matrices, dtype=np.float64)
         if m.ndim != 3 or m.shape[0] == 0 or m.shape[1] != m.shape[2]:
             raise ValueError(f"Group {self.name}: expected matrices (order, dim, dim), received shape {m.shape}.")
-        halves = np.rint(2 * m) / 2  # cos(pi / 2) and its like, exactly
-        m = np.where(np.abs(m - halves) < 1e-14, halves, m) + 0.0  # no -0
+        m = nearly_halves(m)  # cos(pi / 2) and its like
         m.setflags(write=False)
         object.__setattr__(self, "matrices", m)
         if not np.allclose(m @ m.transpose(0, 2, 1), np.eye(self.dim), atol=_SAME):
@@ -111,9 +113,17 @@ class Group:
         """Indices of the elements that map the pixel lattice to itself: for these, layers are exactly equivariant."""
         return tuple(g for g in range(self.order) if is_lattice_symmetry(self.matrices[g]))
 
+    def contains(self, matrices: Matrix) -> bool:
+        """Tell whether orthogonal matrices `(..., dim, dim)` are elements, of a continuous group as exact rotations."""
+        if np.shape(matrices)[-2:] != (self.dim, self.dim):
+            return False
+        if self.continuous:
+            return bool((np.linalg.det(self.matrices) < 0).any() or (np.linalg.det(matrices) > 0).all())
+        return bool((self.find(matrices) >= 0).all())
+
     def is_subgroup_of(self, other: "Group") -> bool:
         """Tell whether every element is an element of `other`, whatever the order of the tables."""
-        return self.dim == other.dim and bool((other.find(self.matrices) >= 0).all())
+        return self.continuous <= other.continuous and other.contains(self.matrices)
 
     def check_element(self, g: int) -> int:
         """Return `g` if it is the index of an element, else raise `ValueError`."""
@@ -123,35 +133,64 @@ class Group:
 
     def trivial(self, fields: int = 1) -> "FieldType":
         """Type of `fields` scalar fields: one channel each, which the group moves but does not mix."""
-        from pdoconv.fields import FieldType
-
-        return FieldType(self, (("trivial", fields),))
+        return self._type("trivial", fields)
 
     def regular(self, fields: int = 1) -> "FieldType":
         """Type of `fields` fields on the group: `order` channels each, which the group permutes."""
-        from pdoconv.fields import FieldType
+        return self._type("regular", fields)
 
-        return FieldType(self, (("regular", fields),))
+    def quotient(self, subgroup: "Group", fields: int = 1) -> "FieldType":
+        """Type of `fields` fields on the cosets of a subgroup H: |G| / |H| channels each, which the group permutes.
+
+        The channels are the cosets gH in the order of their first elements. `ValueError` if H is no subgroup.
+        """
+        return self._type("quotient", fields, subgroup)
+
+    def vector(self, fields: int = 1) -> "FieldType":
+        """Type of `fields` vector fields, as flows and gradients: components (x, y[, z]), x to the right and y up."""
+        return self._type("vector", fields)
+
+    def irrep(self, k: int, fields: int = 1, *, pseudo: bool = False) -> "FieldType":
+        """Type of `fields` fields of a real irreducible representation.
+
+        Args:
+            k: On the plane the frequency, 0 to n / 2 of n rotations (to 24 for SO(2) and O(2)): one channel for k = 0
+                and n / 2, otherwise two, which a rotation by t turns by k t. For other groups the place in
+                `irreps.irreps(group)`.
+            fields: Number of fields.
+            pseudo: Multiply by the determinant: reflections change the sign once more, as of a vorticity (k = 0).
+
+        Raises:
+            ValueError: If there is no such representation.
+        """
+        return self._type("irrep", fields, k, pseudo)
+
+    def _type(self, kind: str, fields: int, *arguments: object) -> "FieldType":
+        from pdoconv import fields as types
+        from pdoconv import representations
+
+        return types.FieldType(self, ((getattr(representations, kind)(self, *arguments), fields),))
 
     @cached_property
     def _key(self) -> bytes:
-        return (np.round(self.matrices, 8) + 0.0).tobytes()
+        return bytes([self.continuous]) + (np.round(self.matrices, 8) + 0.0).tobytes()
 
     def __eq__(self, other: object) -> bool:
-        """Equal groups have the same matrices in the same order."""
+        """Equal groups have the same matrices in the same order, and are both finite or both continuous."""
         return isinstance(other, Group) and self.dim == other.dim and self._key == other._key
 
     def __hash__(self) -> int:
         """Hash of the table of matrices."""
         return hash(self._key)
 
-    def __reduce__(self) -> tuple[type["Group"], tuple[str, Matrix]]:
+    def __reduce__(self) -> tuple[type["Group"], tuple[str, Matrix, bool]]:
         """Pickle the table alone; the rest is derived."""
-        return Group, (self.name, self.matrices)
+        return Group, (self.name, self.matrices, self.continuous)
 
     def __repr__(self) -> str:
         """Print as `Group(C8: order 8, dimension 2)`."""
-        return f"Group({self.name}: order {self.order}, dimension {self.dim})"
+        size = "continuous" if self.continuous else f"order {self.order}"
+        return f"Group({self.name}: {size}, dimension {self.dim})"
 
     def __str__(self) -> str:
         """Print the name."""
@@ -166,3 +205,9 @@ def rotation(angle: float) -> Matrix:
 
 MIRROR: Matrix = np.diag([1.0, -1.0])
 """The reflection m that turns y to -y."""
+
+
+def nearly_halves(values: Matrix) -> Matrix:
+    """Return values with those next to a multiple of 1/2 exactly there, and no -0."""
+    halves = np.rint(2 * values) / 2
+    return np.where(np.abs(values - halves) < 1e-13, halves, values) + 0.0

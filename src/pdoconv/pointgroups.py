@@ -20,6 +20,8 @@ from pdoconv.groups import MIRROR, Group, rotation
 
 LARGEST = 1000  # elements; a set of generators that makes more is taken for one that does not close
 
+_SAMPLES = 64  # rotations in the table of a continuous group
+
 _TURN_X = np.diag([1.0, -1.0, -1.0])  # half turn about x
 _MIRROR_Y, _MIRROR_Z = np.diag([1.0, -1.0, 1.0]), np.diag([1.0, 1.0, -1.0])
 
@@ -111,6 +113,24 @@ def dihedral(n: int, dim: int = 2) -> Group:
 
 
 @lru_cache(maxsize=1)
+def so2() -> Group:
+    """Return SO(2), all rotations of the plane: fields are trivial, vectors, or of a frequency, `so2().irrep(k, n)`.
+
+    The table holds 64 rotations, so that averages of frequencies below 64 are exact.
+
+    >>> so2(), cyclic(5).is_subgroup_of(so2())
+    (Group(SO2: continuous, dimension 2), True)
+    """
+    return Group("SO2", cyclic(_SAMPLES).matrices, continuous=True)
+
+
+@lru_cache(maxsize=1)
+def o2() -> Group:
+    """Return O(2), all rotations and reflections of the plane; as `so2`."""
+    return Group("O2", dihedral(_SAMPLES).matrices, continuous=True)
+
+
+@lru_cache(maxsize=1)
 def reflection() -> Group:
     """Return the group of the line, {1, -1}.
 
@@ -165,6 +185,7 @@ def group(name: str, dim: int | None = None) -> Group:
     * Space, Schoenflies: Cn, Cnv, Cnh, S2n, Dn, Dnd, Dnh, Cs, Ci, T, Td, Th, O, Oh, I, Ih, such as `"D4h"`;
       `"C4"` and `"D4"` with `dim=3`. Hermann-Mauguin: those of the crystallographic and icosahedral groups, `"m-3m"`.
     * Line: `"C1"` and `"Ci"` with `dim=1`.
+    * All rotations of the plane, and with reflections: `"SO2"`, `"O2"`.
 
     Args:
         name: The name.
@@ -185,6 +206,8 @@ def group(name: str, dim: int | None = None) -> Group:
         return (dihedral if wallpaper[2] else cyclic)(int(wallpaper[1]))
     if plain and dim in (None, 2):
         return (dihedral if plain[1] == "D" else cyclic)(int(plain[2]))
+    if text in ("SO2", "O2") and dim in (None, 2):
+        return so2() if text == "SO2" else o2()
     if dim == 1 and text in ("C1", "Ci"):
         return reflection() if text == "Ci" else cyclic(1, dim=1)
     found = _spatial(INTERNATIONAL.get(text, text)) if dim in (None, 3) else None

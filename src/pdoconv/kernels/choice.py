@@ -63,6 +63,12 @@ def fast(method: Method, filters: Filters, in_type: FieldType, out_type: FieldTy
         raise ValueError(f"method must be one of {METHODS}, received {method!r}.")
     if method == "dense":
         return None
+    if not {in_type.kind, out_type.kind} <= {"trivial", "regular"}:
+        if method == "auto":
+            return None
+        raise ValueError(
+            f"method={method!r} is for types all regular or all trivial, received {in_type} -> {out_type}: use 'auto'."
+        )
     arguments = (filters, in_type.group, size, in_type.kind, out_type.kind)
     try:
         plan = derivatives_plan(*arguments) if method == "derivatives" else fourier_plan(*arguments)

@@ -26,7 +26,9 @@ from pdoconv.filters import Filters
 from pdoconv.groups import Group
 from pdoconv.irreps import Irrep, irreps
 from pdoconv.kernels.span import Span, span
+from pdoconv.kernels.steerable import space
 from pdoconv.kernels.table import Array, Table, passes
+from pdoconv.representations import trivial
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +52,7 @@ class Plan:
         blocks: The matrix products.
         stencils: `(S, *kernel)`.
         mix: `(R * basis, sum of outs * ins)`: weights to blocks; `None`: `coordinates` expands them like a kernel.
-        coordinates: `(|G|, basis, S)`.
+        coordinates: `(|G|, basis, S)`; between trivial fields `(1, basis, S)`, of the equivariant kernels.
         pairs: `(|G|^2,)`, for every (g, h) the place of $(g^{-1} h, g)$.
     """
 
@@ -86,7 +88,7 @@ def derivatives_plan(filters: Filters, group: Group, size: int, in_kind: str, ou
         blocks=(Block(1, n_out, n_in * count),),
         stencils=s.stencils,
         mix=None,
-        coordinates=s.coordinates,
+        coordinates=_coordinates(filters, group, size, in_kind, out_kind),
         pairs=pairs(group),
     )
 
@@ -97,6 +99,7 @@ def fourier_plan(filters: Filters, group: Group, size: int, in_kind: str, out_ki
     s = _span(filters, group, size)
     if s.rho is None:
         return None
+    coordinates = _coordinates(filters, group, size, in_kind, out_kind)
     every = irreps(group)
     inner, outer = (every if kind == "regular" else every[:1] for kind in (in_kind, out_kind))
     enter = np.concatenate([_rows(r, in_kind).reshape(-1, _size(group, in_kind)) for r in inner])
@@ -108,7 +111,7 @@ def fourier_plan(filters: Filters, group: Group, size: int, in_kind: str, out_ki
         blocks.append(Block(len(z), back.shape[1], z.shape[1]))
         couple.append(z.reshape(-1, z.shape[2] * z.shape[3]))
         leave.append(back.reshape(-1, back.shape[2]))
-        mix.append(_mix(s, group, back[0], (z[0] @ enter), in_kind, out_kind))
+        mix.append(_mix(coordinates, group, back[0], (z[0] @ enter), in_kind, out_kind))
     return Plan(
         enter=Table.of(enter[..., None]),
         passes=passes(s.stencils),
@@ -117,7 +120,7 @@ def fourier_plan(filters: Filters, group: Group, size: int, in_kind: str, out_ki
         blocks=tuple(blocks),
         stencils=s.stencils,
         mix=np.concatenate(mix, axis=1),
-        coordinates=s.coordinates,
+        coordinates=coordinates,
         pairs=pairs(group),
     )
 
@@ -130,6 +133,15 @@ def pairs(group: Group) -> NDArray[np.int64]:
 @lru_cache(maxsize=64)
 def _span(filters: Filters, group: Group, size: int) -> Span:
     return span(np.asarray(filters.basis(group, size)), group)
+
+
+def _coordinates(filters: Filters, group: Group, size: int, in_kind: str, out_kind: str) -> Array:
+    s = _span(filters, group, size)
+    if "regular" in (in_kind, out_kind):
+        return s.coordinates
+    kernels = space(filters, size, trivial(group), trivial(group)).basis
+    flat = s.stencils.reshape(len(s.stencils), -1)
+    return np.asarray(kernels.reshape(len(kernels), -1) @ np.linalg.pinv(flat))[None]
 
 
 def _size(group: Group, kind: str) -> int:
@@ -181,9 +193,9 @@ def _intertwiners(sigma: Irrep, mu: Irrep, target: Irrep) -> list[Array]:
     return found
 
 
-def _mix(s: Span, group: Group, back: Array, z: Array, in_kind: str, out_kind: str) -> Array:
+def _mix(a: Array, group: Group, back: Array, z: Array, in_kind: str, out_kind: str) -> Array:
     """Return `(R * basis, outs * ins)`: the block's matrix for each unit weight; z is `(ins, S, channels)`."""
-    a, n = s.coordinates, group.order
+    n = group.order
     if in_kind == out_kind == "regular":  # weight (r, b) joins g with h = g r
         left = np.einsum("cg,gbs->bcgs", back, a).reshape(-1, n * a.shape[2])
         parts = [left @ z[:, :, group.product[:, r]].transpose(2, 1, 0).reshape(-1, len(z)) for r in range(n)]
@@ -193,7 +205,7 @@ def _mix(s: Span, group: Group, back: Array, z: Array, in_kind: str, out_kind: s
     elif in_kind == "regular":
         mix = np.einsum("hbs,qsh->bq", a, z)
     else:
-        mix = a.mean(0) @ z[:, :, 0].T
+        mix = a[0] @ z[:, :, 0].T
     return np.asarray(mix).reshape(a.shape[1], -1)
 
 

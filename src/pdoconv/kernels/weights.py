@@ -36,7 +36,8 @@ def expand(w: Tensor, filters: Tensor, pairs: Tensor, outs: int, ins: int) -> Te
 
     Args:
         w: The weight.
-        filters: `(|G|, basis, taps)`, the moved basis; taps of pixels, or coordinates in stencils.
+        filters: `(|G|, basis, taps)`, the moved basis; taps of pixels, or coordinates in stencils. Between trivial
+            fields `(1, basis, taps)`, the equivariant kernels.
         pairs: `pdoconv.kernels.plan.pairs` of the group.
         outs: Channels of an output field, 1 or |G|.
         ins: Channels of an input field.
@@ -48,7 +49,7 @@ def expand(w: Tensor, filters: Tensor, pairs: Tensor, outs: int, ins: int) -> Te
         return torch.einsum("oib,gbt->ogit", w[:, :, 0], filters).unsqueeze(3)
     if ins > 1:
         return torch.einsum("oib,hbt->oiht", w[:, :, 0], filters).unsqueeze(1)
-    return torch.einsum("oib,bt->oit", w[:, :, 0], filters.mean(0))[:, None, :, None]
+    return torch.einsum("oib,bt->oit", w[:, :, 0], filters[0])[:, None, :, None]
 
 
 def _collect(plan: Plan, dense: Tensor, shape: torch.Size | list[int]) -> Tensor:
@@ -61,4 +62,4 @@ def _collect(plan: Plan, dense: Tensor, shape: torch.Size | list[int]) -> Tensor
         return torch.einsum("ogis,gbs->oib", dense[:, :, :, 0], a).unsqueeze(2)
     if plan.enter.inputs > 1:
         return torch.einsum("oihs,hbs->oib", dense[:, 0], a).unsqueeze(2)
-    return torch.einsum("ois,bs->oib", dense[:, 0, :, 0], a.mean(0)).unsqueeze(2)
+    return torch.einsum("ois,bs->oib", dense[:, 0, :, 0], a[0]).unsqueeze(2)

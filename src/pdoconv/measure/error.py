@@ -59,8 +59,8 @@ def equivariance_error(
         seed: Of the random inputs.
 
     Raises:
-        ValueError: If an argument is out of range, no types are known, a regular field is turned by something outside
-            its group, or an output is not finite.
+        ValueError: If an argument is out of range, no types are known, a field is turned by something outside its
+            group, or an output is not finite.
     """
     if size < 1 or samples < 1 or not 0 < frequency <= math.pi:
         raise ValueError(
@@ -74,7 +74,7 @@ def equivariance_error(
     dim = in_type.group.dim
     matrix = motion(rotation, reflection, dim)
     exact = is_lattice_symmetry(matrix) and not smooth and images is None
-    permutation = channel_permutation(in_type, matrix)
+    in_type.matrix(matrix)  # says early what cannot be moved
     like = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
 
     def output(x: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ def equivariance_error(
     if exact:
         stream = torch.Generator().manual_seed(seed)
         x = torch.randn(samples, in_type.channels, *(size,) * dim, generator=stream, dtype=torch.float64)
-        plain, turned = output(x), output(move(x, matrix)[:, permutation])
+        plain, turned = output(x), output(in_type.mix(move(x, matrix), matrix))
     else:
         if images is None:
             function = random_waves(samples, in_type.channels, dim, frequency=frequency, width=size / 7, seed=seed)
@@ -103,14 +103,14 @@ def equivariance_error(
         origin = place if images is None else 0 * place  # random functions are centred on the place
         if origin.any():
             plain = output(picture(points - origin))
-        turned = output(picture((points - place) @ matrix + place - origin)[:, permutation])
+        turned = output(in_type.mix(picture((points - place) @ matrix + place - origin), matrix))
     has_space = plain.dim() == dim + 2
     if (said or has_space) and plain.shape[1] != out_type.channels:
         raise ValueError(f"Expected {out_type.channels} output channels for {out_type}, received {plain.shape[1]}.")
     if has_space and not exact:
         plain, turned = _pixel(plain), _pixel(turned)
     if has_space or said:
-        plain = plain[:, channel_permutation(out_type, matrix)]
+        plain = out_type.mix(plain, matrix)
     if has_space and exact:
         plain = move(plain, matrix)
     scale = float(plain.norm())
@@ -135,18 +135,6 @@ def motion(rotation: float | Matrix, reflection: bool, dim: int) -> Matrix:
     if reflection:
         matrix = matrix @ np.diag([-1.0 if i == min(1, dim - 1) else 1.0 for i in range(dim)])
     return np.rint(matrix) if is_lattice_symmetry(matrix) else matrix
-
-
-def channel_permutation(field: FieldType, matrix: Matrix) -> Tensor:
-    """Return the order of a field's channels after a motion; `ValueError` if it is not in a regular field's group."""
-    if field.kind == "trivial":
-        return torch.arange(field.channels)
-    if field.group.find(matrix[None])[0] < 0:
-        raise ValueError(
-            f"Regular fields of {field.group} cannot be moved by\n{matrix}\nwhich is no element of the group. "
-            f"Use one of its angles, or measure up to a layer with trivial fields."
-        )
-    return torch.from_numpy(field.permutation(field.group.index(matrix)))
 
 
 def _place(output: Callable[[Points], Tensor], y: Tensor, points: Points, size: int) -> Points:

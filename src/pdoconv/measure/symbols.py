@@ -12,7 +12,7 @@ from torch import nn
 
 from pdoconv.fields import FieldType
 from pdoconv.grid import Matrix
-from pdoconv.measure.error import channel_permutation, motion
+from pdoconv.measure.error import motion
 from pdoconv.operators import Operator
 from pdoconv.stencils import Stencils, discretise, symbol
 
@@ -82,8 +82,7 @@ def layer_error(
         raise ValueError(f"Expected a dense kernel {expected} + (side, ...) for {first} -> {last}, received {shape}.")
     kernel = dense.detach().double().cpu().numpy()
     turn = motion(rotation, False, first.group.dim)
-    rows, columns = (channel_permutation(t, turn).numpy() for t in (last, first))
-    moved = kernel[rows][:, columns]
+    moved = np.einsum("oi,ij...,kj->ok...", last.matrix(turn), kernel, first.matrix(turn), optimize=True)
     return {k: _relative(symbol(kernel, p @ turn.T), symbol(moved, p)) for k, p in _spheres(frequencies, len(turn))}
 
 

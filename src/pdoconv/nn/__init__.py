@@ -1,5 +1,8 @@
 """Layers for plain tensors; field types live on the layers as `in_type` and `out_type`."""
 
+from pdoconv.nn.activation import GatedActivation as GatedActivation
+from pdoconv.nn.activation import NormActivation as NormActivation
+from pdoconv.nn.activation import PointwiseActivation as PointwiseActivation
 from pdoconv.nn.container import Sequential as Sequential
 from pdoconv.nn.conv import GroupConv as GroupConv
 from pdoconv.nn.conv import GroupConv1d as GroupConv1d
@@ -10,6 +13,9 @@ from pdoconv.nn.norm import BatchNorm as BatchNorm
 from pdoconv.nn.norm import BatchNorm1d as BatchNorm1d
 from pdoconv.nn.norm import BatchNorm2d as BatchNorm2d
 from pdoconv.nn.norm import BatchNorm3d as BatchNorm3d
+from pdoconv.nn.output import NormPool as NormPool
+from pdoconv.nn.output import Restrict as Restrict
+from pdoconv.nn.output import VectorOutput as VectorOutput
 from pdoconv.nn.pdo import PDOConv as PDOConv
 from pdoconv.nn.pdo import PDOConv1d as PDOConv1d
 from pdoconv.nn.pdo import PDOConv2d as PDOConv2d

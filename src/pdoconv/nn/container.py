@@ -1,10 +1,16 @@
 """A `Sequential` that checks field types when it is built."""
 
 from torch import nn
+from torch.nn.modules import activation
 
 from pdoconv.fields import FieldType
+from pdoconv.nn.activation import require_pointwise
 
-MIXES_CHANNELS = (nn.Flatten, nn.Unflatten, nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle)
+MIXES_CHANNELS = (nn.Flatten, nn.Unflatten, nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle, nn.GLU)
+_MAXIMA = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d)
+_NOT_POINTWISE = {"MultiheadAttention", "Softmax", "Softmax2d", "LogSoftmax", "Softmin", "GLU"}
+_POINTWISE = tuple(getattr(activation, name) for name in activation.__all__ if name not in _NOT_POINTWISE)
+BY_CHANNEL = (*_POINTWISE, *_MAXIMA)
 
 
 class Sequential(nn.Sequential):
@@ -12,10 +18,11 @@ class Sequential(nn.Sequential):
 
     Plain tensors carry no type, so 32 channels of C8 would pass for 32 channels of C4 in a plain `nn.Sequential`.
     Untyped modules without parameters (activations, dropout, pooling) pass a type on; others end the check until
-    the next typed layer.
+    the next typed layer. Activations and max pooling of single channels are refused behind fields whose channels the
+    group mixes.
 
     Raises:
-        ValueError: If two neighbours do not fit.
+        ValueError: If two neighbours do not fit, or a module breaks the symmetry of the fields that it gets.
     """
 
     def __init__(self, *modules: nn.Module) -> None:
@@ -28,6 +35,8 @@ class Sequential(nn.Sequential):
             if wanted is None:
                 if isinstance(module, MIXES_CHANNELS) or next(module.parameters(), None) is not None:
                     known = None
+                elif known is not None and isinstance(module, BY_CHANNEL):
+                    require_pointwise(known, module, f"Sequential: module {position} ({type(module).__name__})")
                 continue
             if known is not None and wanted != known:
                 raise ValueError(

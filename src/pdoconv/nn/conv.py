@@ -1,14 +1,7 @@
-r"""Group convolutions: one layer, any filter family, one to three dimensions.
+"""Group convolutions: one layer, any filter family, any fields, one to three dimensions.
 
-With $F_b^{(g)}$ the basis filter b moved by g, the dense kernel is
-
-* lifting, trivial -> regular:   $K[(o, g), i] = \sum_b w[o, i, 0, b]\, F_b^{(g)}$ (the paper's $\Psi$),
-* group, regular -> regular:     $K[(o, g), (i, h)] = \sum_b w[o, i, g^{-1}h, b]\, F_b^{(g)}$ (the paper's $\Phi$),
-* projection, regular -> trivial: $K[o, (i, h)] = \sum_b w[o, i, 0, b]\, F_b^{(h)}$,
-* trivial -> trivial:            $K[o, i] = \sum_b w[o, i, 0, b]\, |G|^{-1} \sum_g F_b^{(g)}$,
-
-and the layer is `torch.nn.functional.conv1d`, `conv2d` or `conv3d` with that kernel, or an operator that computes the
-same with less work (`pdoconv.kernels`).
+The layer is `torch.nn.functional.conv1d`, `conv2d` or `conv3d` with the dense kernel of `pdoconv.nn.kernel`, or an
+operator that computes the same with less work (`pdoconv.kernels`).
 """
 
 from collections.abc import Callable
@@ -19,28 +12,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pdoconv.fields import FieldType, require_uniform
+from pdoconv.fields import FieldType
 from pdoconv.filters import Filters
 from pdoconv.kernels import choice, ops
 from pdoconv.kernels.choice import Method
 from pdoconv.kernels.geometry import Geometry
-from pdoconv.kernels.plan import pairs
-from pdoconv.kernels.weights import expand
 from pdoconv.nn.checks import autocast_on, padding_pixels, require_dim, require_dtype, require_geometry, transformed
 from pdoconv.nn.gridcheck import warn_off_grid
 from pdoconv.nn.init import draw
+from pdoconv.nn.kernel import GroupKernel
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 CONVOLUTIONS: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
-class GroupConv(nn.Module):
+class GroupConv(GroupKernel):
     r"""Convolution between feature fields of one group: `layer(act(g, x)) == act(g, layer(x))`.
 
     The group says how many dimensions space has; `GroupConv1d`, `GroupConv2d`, `GroupConv3d` insist on one number.
 
     Args:
-        in_type: Type of the input, all trivial or all regular.
+        in_type: Type of the input, with fields of any kind.
         out_type: Type of the output, of the same group.
         kernel_size: Odd side of the kernel.
         filters: Filter family, such as `pdoconv.filters.paper()` or `pdoconv.filters.pointwise()`.
@@ -48,28 +40,31 @@ class GroupConv(nn.Module):
             rule $(L + 2p - d(k-1) - 1) \bmod s = 0$; the layer warns once when it meets another side.
         padding: Pixels added on every side, or `"same"` (stride 1), or `"valid"`.
         dilation: Spacing of the kernel's taps.
-        bias: Learn one number a field.
+        bias: Learn one number a field; for irreducible fields other than the trivial one there is none to learn.
         padding_mode: `"zeros"`, `"reflect"`, `"replicate"` or `"circular"`.
         init: `"unit"`: unit variance through deep stacks; `"authors"`: their 3x3 He initialisation (truncated normal).
         method: How to compute: `"dense"`: expand the kernel and call torch's convolution; `"derivatives"`: derivative
             maps of the input first, mixed by one product; `"fourier"`: the same through the Fourier transform on the
             group, with cost linear in |G|; `"auto"`: the Fourier way where it is expected to be faster (wide layers of
-            stride 1 in float32 or float64 on CPUs), else dense. All give the same but for rounding.
+            stride 1 in float32 or float64 on CPUs), else dense. All give the same but for rounding. The other ways are
+            for types all regular or all trivial.
         device: Device of the parameters.
         dtype: Floating type of the parameters.
 
     Attributes:
-        weight: `(out_fields, in_fields, R, basis)`, R = |G| for regular -> regular, indexed by the relative element
-            $g^{-1}h$, and 1 when either side is trivial.
-        bias: `(out_fields,)` or `None`.
+        weight: `(out_fields, in_fields, R, basis)`, coefficients of the equivariant kernels between a field of the
+            input and one of the output. Where one side is regular, R is the number of channels of a field of the other
+            side, for regular -> regular indexed by the relative element $g^{-1}h$; otherwise 1. Mixed types have these
+            for each pair of blocks, flat, by blocks of the output, then of the input (`pieces` lists them).
+        bias: One for each dimension that the group leaves alone, `(out_fields,)` for trivial and regular fields; or
+            `None`.
 
     Raises:
-        ValueError: If an argument is out of range, or the types belong to different groups or to another dimension.
+        ValueError: If an argument is out of range, the types belong to different groups or to another dimension, or no
+            map between them is equivariant.
     """
 
     only_dim: int | None = None
-    basis: Tensor
-    relative: Tensor
 
     def __init__(
         self,
@@ -89,13 +84,10 @@ class GroupConv(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         """Check the arguments, build the basis and draw the weights."""
-        super().__init__()
         name = type(self).__name__
         if in_type.group != out_type.group:
             raise ValueError(f"{name}: in_type is of {in_type.group}, out_type of {out_type.group}: use one group.")
         require_dim(self, in_type)
-        require_uniform(in_type, f"{name}: in_type")
-        require_uniform(out_type, f"{name}: out_type")
         require_geometry(name, kernel_size, stride, dilation)
         if padding_mode not in PADDING_MODES:
             raise ValueError(f"{name}: padding_mode must be one of {PADDING_MODES}, received {padding_mode!r}.")
@@ -106,42 +98,19 @@ class GroupConv(nn.Module):
             )
         if init not in ("unit", "authors"):
             raise ValueError(f"{name}: init must be 'unit' or 'authors', received {init!r}.")
-        self.in_type, self.out_type, self.filters = in_type, out_type, filters
+        pixels = padding_pixels(name, padding, kernel_size, stride, dilation)
+        super().__init__(in_type, out_type, kernel_size, filters, bias, device, dtype)
         self.init, self.method = init, method
-        self.kernel_size, self.stride, self.dilation, self.padding_mode = kernel_size, stride, dilation, padding_mode
-        self.padding = padding_pixels(name, padding, kernel_size, stride, dilation)
-        basis = filters.basis(in_type.group, kernel_size)
-        relative = in_type.kind == out_type.kind == "regular"
-        shape = (out_type.fields, in_type.fields, in_type.group.order if relative else 1, basis.shape[1])
-        self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
-        self.bias = nn.Parameter(torch.empty(out_type.fields, device=device, dtype=dtype)) if bias else None
-        self.register_buffer("basis", None, persistent=False)
-        self.register_buffer("relative", None, persistent=False)
-        self._cache: tuple[str, Tensor, Tensor] | None = None
+        self.stride, self.padding, self.dilation, self.padding_mode = stride, pixels, dilation, padding_mode
         self._off_grid_warned = False
         self._fast = choice.fast(method, filters, in_type, out_type, kernel_size)
-        self._set_constants()
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw the weights anew and set the bias to zero."""
-        draw(self.weight, self.filters, (self.in_type, self.out_type), self.kernel_size, self.init)
+        draw(self, self.init)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
-
-    def kernel(self) -> Tensor:
-        """Return the dense weight `(out_channels, in_channels, *kernel)` of the convolution, differentiable."""
-        exact = torch.promote_types(self.weight.dtype, torch.float32)
-        if self.basis.device != self.weight.device or self.basis.dtype != exact:  # other weights were assigned
-            self._set_constants()
-        # filters are expanded in the weights' own precision
-        with torch.autocast(self.weight.device.type, enabled=False) if autocast_on(self.weight) else nullcontext():
-            w = self.weight.to(self.basis.dtype)
-            sizes = self.out_type.field_size, self.in_type.field_size
-            dense = expand(w, self.basis.flatten(2), self.relative, *sizes)
-            return dense.reshape(self.out_type.channels, self.in_type.channels, *self.basis.shape[2:]).to(
-                self.weight.dtype
-            )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(batch, in_channels, *space)` to `(batch, out_channels, *space')`.
@@ -159,8 +128,7 @@ class GroupConv(nn.Module):
             padding = 0
         if self._fast is not None and self._takes_fast(x, self._fast):
             return self._forward_fast(x, self._fast.plan, padding)
-        bias = None if self.bias is None else self.bias.repeat_interleave(self.out_type.field_size)
-        kernel = self._remembered("dense", self.kernel)
+        bias, kernel = self.dense_bias(), self._remembered("dense", self.kernel)
         if dim == 3 and x.device.type == "cpu" and torch.is_grad_enabled():
             low = torch.get_autocast_dtype("cpu") if autocast_on(x) else x.dtype
             if low in (torch.bfloat16, torch.float16):  # torch's weight gradients are now and then not finite there
@@ -215,24 +183,6 @@ class GroupConv(nn.Module):
             with torch.inference_mode(False), torch.no_grad():  # what is kept may be needed for training others
                 cached = self._cache = (what, weight.detach().clone(), make())
         return cached[2]
-
-    def _set_constants(self) -> None:
-        """Fill the buffers from the float64 basis, so that no conversion of the module ever costs precision."""
-        group, weight = self.in_type.group, self.weight
-        dtype = torch.promote_types(weight.dtype, torch.float32)
-        basis = torch.tensor(self.filters.basis(group, self.kernel_size), dtype=dtype, device="cpu")
-        self.basis = basis.to(weight.device)
-        self.relative = torch.tensor(pairs(group), device="cpu").to(weight.device)
-        self._cache = None
-
-    def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]  # torch's own signature is untyped
-        """Follow `.to()`, `.double()`, `.to_empty()` and their like with fresh constants."""
-        self.basis = self.relative = None  # type: ignore[assignment]  # so that nothing is converted only to be replaced
-        try:
-            super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        finally:  # also after a conversion that failed
-            self._set_constants()
-        return self
 
     def __getstate__(self) -> dict[str, object]:
         """Leave the cached kernel, and what holds in this process only, out of pickles and copies."""

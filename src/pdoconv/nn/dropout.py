@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from pdoconv.fields import FieldType, require_uniform, split_fields
+from pdoconv.fields import FieldType
+from pdoconv.nn.blocks import by_channel
 
 
 class FieldDropout(nn.Module):
@@ -12,7 +13,7 @@ class FieldDropout(nn.Module):
     A mask that differed between the channels of a field would not commute with the group, sample by sample.
 
     Args:
-        in_type: Type of input and output, all trivial or all regular.
+        in_type: Type of input and output, fields of any kind.
         p: Probability that a field is dropped; the others are scaled by 1 / (1 - p).
 
     Raises:
@@ -25,7 +26,6 @@ class FieldDropout(nn.Module):
         if not 0 <= p < 1:
             raise ValueError(f"FieldDropout: p must be in [0, 1), received {p}.")
         self.in_type = self.out_type = in_type
-        require_uniform(in_type, "FieldDropout")
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
@@ -33,9 +33,9 @@ class FieldDropout(nn.Module):
         self.in_type.check(x, "FieldDropout")
         if not self.training or self.p == 0:
             return x
-        shape = (x.shape[0], self.in_type.fields, 1) + (1,) * (x.dim() - 2)
+        shape = (x.shape[0], self.in_type.fields) + (1,) * (x.dim() - 2)
         keep = torch.empty(shape, dtype=x.dtype, device=x.device).bernoulli_(1 - self.p) / (1 - self.p)
-        return (split_fields(x, self.in_type) * keep).flatten(1, 2)
+        return x * by_channel(keep, self.in_type)
 
     def extra_repr(self) -> str:
         """Print type and probability."""

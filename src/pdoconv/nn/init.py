@@ -16,49 +16,83 @@ He's rule for an ordinary 3x3 kernel (`variance_scaling` of TensorFlow 1, factor
   $\kappa$ the arc-cosine kernel (Cho & Saul, 2009). $\sigma^2$ is chosen so that the product of the ten factors
   $A_{l+1}(0) / A_l(0)$ from white noise is 1.
 
+Between other fields, and for mixed types, every channel of the output gets variance 1 from uncorrelated maps of second
+moment 1, or 1/2 in permuted fields, as behind a ReLU; each channel of the input has the same share in it, and each
+kernel by its order.
+
 Into trivial fields the channels of a regular field are taken as independent. They share their weights and are not, so
 projections come out somewhat larger (variance 1 to 6 from C4 to D12).
 """
 
 import math
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from pdoconv.fields import FieldType
 from pdoconv.filters import Filters
 from pdoconv.filters.base import Basis
 from pdoconv.groups import Group
+from pdoconv.kernels.steerable import space
+
+if TYPE_CHECKING:
+    from pdoconv.nn.kernel import GroupKernel, Piece
 
 DEPTH = 10
 DAMPING = 0.85  # of the standard deviation, for each order of the derivative
 _SIDE = 24  # of the periodic lattice on which covariances are followed
 
 
-def draw(weight: Tensor, filters: Filters, types: tuple[FieldType, FieldType], size: int, scheme: str) -> None:
-    """Fill `weight` `(out_fields, in_fields, R, basis)` in place; `scheme` is `"unit"` or `"authors"`."""
-    in_type, out_type = types
-    fan_in, shared = in_type.channels, weight.shape[1] * weight.shape[2]
+def draw(layer: "GroupKernel", scheme: str) -> None:
+    """Fill a layer's weight in place; `scheme` is `"unit"` or `"authors"`.
+
+    Raises:
+        ValueError: If the scheme is the authors' and the fields are not the paper's.
+    """
+    first, weight = layer.pieces[0], layer.weight
+    framed = len(layer.pieces) == 1 and first.constants is None
     if scheme == "authors":
-        std = math.sqrt(1.3 * 2 / (weight.shape[3] * in_type.channels))  # 1.3: what truncating at 2 std takes away
+        if not framed:
+            raise ValueError("init='authors' is for layers from or to regular fields, the others trivial: use 'unit'.")
+        std = math.sqrt(1.3 * 2 / (weight.shape[3] * layer.in_type.channels))  # 1.3: what truncating at 2 std takes
         torch.nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
-        return
-    basis = filters.basis(in_type.group, size)
-    scale = np.sqrt(_energy(filters, basis))
-    if in_type.kind == out_type.kind == "trivial":  # filters averaged over the group, some of them to nothing
-        scale[:] = np.sqrt((basis.mean(0) ** 2).sum() / len(scale))
-    centre = in_type.kind == "regular" and shared > 1
+    elif framed:
+        _draw_framed(layer)
+    else:
+        with torch.no_grad():
+            flat = weight.view(-1)
+            for piece in layer.pieces:
+                if piece.stop > piece.start:
+                    part = flat[piece.start : piece.stop].normal_().view(*piece.shape[:2], -1)
+                    part *= torch.as_tensor(_scales(layer, piece), dtype=part.dtype, device=part.device)
+
+
+def _draw_framed(layer: "GroupKernel") -> None:
+    in_type, weight = layer.in_type, layer.weight
+    fan_in, shared = in_type.channels, weight.shape[1] * weight.shape[2]
+    scale = np.sqrt(_energy(layer.filters, layer.filters.basis(in_type.group, layer.kernel_size)))
     rectified = in_type.kind == "regular"  # otherwise an image
-    variance = _relu_gain(filters, in_type.group, size, centre) if rectified else 1 / len(scale)
+    centre = rectified and shared > 1
+    variance = _relu_gain(layer.filters, in_type.group, layer.kernel_size, centre) if rectified else 1 / len(scale)
     with torch.no_grad():
         weight.normal_()
         if centre:
-            weight -= weight.mean((1, 2), keepdim=True)
+            weight.sub_(weight.mean((1, 2), keepdim=True))
             variance *= shared / (shared - 1)
-        weight *= torch.as_tensor(np.sqrt(variance / fan_in) / scale, dtype=weight.dtype, device=weight.device)
+        weight.mul_(torch.as_tensor(np.sqrt(variance / fan_in) / scale, dtype=weight.dtype, device=weight.device))
+
+
+def _scales(layer: "GroupKernel", piece: "Piece") -> NDArray[np.float64]:
+    """Return the standard deviation of each weight of a piece, `(R * B,)`."""
+    found = space(layer.filters, layer.kernel_size, piece.out, piece.into)
+    energy = (found.basis**2).reshape(len(found.basis), -1).sum(1) / piece.out.dim  # of an output channel
+    share = DAMPING ** (2.0 * np.array(found.orders))
+    reached = sum(p.shape[1] * p.into.dim for p in layer.pieces if p.out == piece.out and p.stop > p.start)
+    image = all(kind.name == "trivial" for kind, _ in layer.in_type.blocks)
+    gain = 2 if piece.into.permutes and not image else 1  # of a ReLU
+    return np.asarray(np.sqrt(gain * piece.into.dim / reached * share / (share.sum() * energy)))
 
 
 def _energy(filters: Filters, basis: Basis) -> NDArray[np.float64]:

@@ -3,12 +3,13 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pdoconv.fields import FieldType, require_uniform
+from pdoconv.fields import FieldType
+from pdoconv.nn.blocks import blocks, by_channel, joined
 from pdoconv.nn.checks import require_dim, require_dtype, transformed
 
 
@@ -23,8 +24,12 @@ class BatchNorm(_BatchNorm):
     maps of one field lie together, so a view makes a field one channel of `F.batch_norm`. In channels_last they do not:
     `F.batch_norm` gets the values of a field once for each of its channels, in training by way of `_Normalise`.
 
+    Fields whose channels the group does not permute (irreducible ones, vectors) are divided by the root of their mean
+    square a channel: $y = w\, x / \sqrt{E|x|^2 / D + \epsilon}$. They have no mean that the group leaves alone: none
+    is subtracted and none added.
+
     Args:
-        in_type: Type of input and output, all trivial or all regular.
+        in_type: Type of input and output, fields of any kind.
         eps: Added to the variance.
         momentum: Weight of the newest batch in the running statistics.
         affine: Learn a scale and a shift a field.
@@ -33,11 +38,12 @@ class BatchNorm(_BatchNorm):
         dtype: Floating type of the parameters.
 
     Attributes:
-        weight, bias, running_mean, running_var: `(fields,)`.
+        weight, running_mean, running_var: `(fields,)`.
+        bias: One for each permuted field.
 
     Raises:
-        ValueError: If `in_type` is mixed or of another dimension, or an input is not of that type or has another dtype
-            than the parameters.
+        ValueError: If `in_type` is of another dimension, or an input is not of that type or has another dtype than the
+            parameters.
     """
 
     only_dim: int | None = None
@@ -54,10 +60,13 @@ class BatchNorm(_BatchNorm):
         dtype: torch.dtype | None = None,
     ) -> None:
         """Make parameters and statistics, one a field."""
-        require_uniform(in_type, type(self).__name__)
         super().__init__(in_type.fields, eps, momentum, affine, track_running_stats, device=device, dtype=dtype)
         require_dim(self, in_type)
         self.in_type = self.out_type = in_type
+        permuted = sum(fields for kind, fields in in_type.blocks if kind.permutes)
+        if self.bias is not None:
+            kept = nn.Parameter(self.bias.detach()[:permuted].clone()) if permuted else None
+            self.register_parameter("bias", kept)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(batch, channels, *space)` to the same shape."""
@@ -65,12 +74,49 @@ class BatchNorm(_BatchNorm):
         parameter = self.running_mean if self.weight is None else self.weight
         if parameter is not None:
             require_dtype(self, x, parameter)
+        if len(self.in_type.blocks) > 1 or not self.in_type.permuted:
+            return self._by_block(x)
         fields, size = self.in_type.fields, self.in_type.field_size
         if not x.is_contiguous() and x.movedim(1, -1).is_contiguous():
             return self._channels_last(x)
         # group and first axis of space in one: some backends take no more than three axes after the fields
         joined = x.reshape(x.shape[0], fields, size * x.shape[2], *x.shape[3:])
         return super().forward(joined).reshape(x.shape)
+
+    def _by_block(self, x: Tensor) -> Tensor:
+        """Normalise fields of any kinds: one factor and one shift a field, from the statistics of its channels."""
+        mean, var = self.running_mean, self.running_var
+        if self.training or mean is None or var is None:
+            mean, var = self._statistics(x)
+        scale = (var + self.eps).rsqrt() * (1 if self.weight is None else self.weight)
+        shift = -mean * scale
+        if self.bias is not None:
+            parts, used = [], 0
+            for kind, fields in self.in_type.blocks:
+                parts.append(mean.new_zeros(fields) if not kind.permutes else self.bias[used : used + fields])
+                used += fields if kind.permutes else 0
+            shift = shift + joined(parts, 0)
+        shape = (1, -1, *[1] * (x.dim() - 2))
+        a, b = (by_channel(t, self.in_type, 0).view(shape).to(x.dtype) for t in (scale, shift))
+        return torch.addcmul(b, x, a)
+
+    def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean (zero for fields that are not permuted) and variance of each field; follow them in training."""
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        variances, means = torch.var_mean(wide, (0, *range(2, x.dim())), correction=0)
+        centres, spreads, unbiased = [], [], []
+        for (kind, _, v), (_, _, m) in zip(
+            blocks(variances, self.in_type, 0), blocks(means, self.in_type, 0), strict=True
+        ):
+            moved = not kind.permutes
+            centres.append(m.new_zeros(len(m)) if moved else m.mean(1))
+            spreads.append((v + (m - centres[-1][:, None]).square()).mean(1))
+            count = x.numel() // x.shape[1] * kind.dim
+            unbiased.append(spreads[-1] * (1 if moved else count / max(count - 1, 1)))
+        mean, var = joined(centres, 0), joined(spreads, 0)
+        if self.training and self.track_running_stats:
+            self._update(mean.detach(), joined(unbiased, 0).detach())
+        return mean, var
 
     def _channels_last(self, x: Tensor) -> Tensor:
         """Map an input whose channels lie innermost in memory to an output that lies alike."""
@@ -86,16 +132,17 @@ class BatchNorm(_BatchNorm):
         bias = x.new_zeros(fields, dtype=dtype) if self.bias is None else self.bias.to(dtype)
         y, now_mean, now_var = _Normalise.apply(x, weight, bias, self.eps)  # type: ignore[no-untyped-call]  # torch's gap
         if self.training and self.track_running_stats:
-            self._update(now_mean, now_var, x.numel() // fields)
+            count = x.numel() // fields
+            self._update(now_mean, now_var * (count / (count - 1)))
         return y  # type: ignore[no-any-return]  # torch's gap
 
-    def _update(self, mean: Tensor, var: Tensor, count: int) -> None:
-        """Move the running statistics towards those of a batch with `count` values a field, as `F.batch_norm` does."""
+    def _update(self, mean: Tensor, var: Tensor) -> None:
+        """Move the running statistics towards mean and unbiased variance of a batch, as `F.batch_norm` does."""
         share = self.momentum
         if self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
             share = 1 / float(self.num_batches_tracked) if share is None else share
-        for running, now in ((self.running_mean, mean), (self.running_var, var * (count / (count - 1)))):
+        for running, now in ((self.running_mean, mean), (self.running_var, var)):
             if running is not None:
                 running.lerp_(now.to(running.dtype), share or 0.0)
 

@@ -7,21 +7,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pdoconv.fields import FieldType, require_uniform, split_fields
+from pdoconv.fields import FieldType
+from pdoconv.nn.blocks import blocks, joined, norm
 from pdoconv.nn.checks import require_dim
 from pdoconv.nn.gridcheck import warn_off_grid
 
+EPS = 1e-5  # added to squared norms
 CONVOLUTIONS: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 MAXIMA: dict[int, Callable[..., Tensor]] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 MEANS: dict[int, Callable[..., Tensor]] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
 class GroupPool(nn.Module):
-    """Reduce every regular field to one scalar field: the result no longer depends on the group element.
+    """Reduce every field to one scalar field: the result no longer depends on the group element.
 
     Args:
-        in_type: Type of the input, all trivial or all regular.
-        reduction: `"max"` or `"mean"` over the group axis.
+        in_type: Type of the input, fields of any kind. Of those that the group does not permute the norm is taken, as
+            `NormPool` does.
+        reduction: `"max"` or `"mean"` over the channels of a permuted field.
 
     Attributes:
         out_type: Trivial fields, one for each input field.
@@ -35,15 +38,23 @@ class GroupPool(nn.Module):
         super().__init__()
         if reduction not in ("max", "mean"):
             raise ValueError(f"GroupPool: reduction must be 'max' or 'mean', received {reduction!r}.")
-        require_uniform(in_type, "GroupPool")
         self.in_type, self.out_type = in_type, in_type.group.trivial(in_type.fields)
         self.reduction = reduction
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map `(batch, fields * |G|, *space)` to `(batch, fields, *space)`."""
+        """Map `(batch, channels, *space)` to `(batch, fields, *space)`."""
         self.in_type.check(x, "GroupPool")
-        fields = split_fields(x, self.in_type)
-        return fields.amax(2) if self.reduction == "max" else fields.mean(2)
+        return self.activate(x)
+
+    def activate(self, x: Tensor) -> Tensor:
+        """Compute the output of a checked input."""
+        parts = []
+        for kind, _, part in blocks(x, self.in_type):
+            if not kind.permutes:
+                parts.append(norm(part, EPS))
+            else:
+                parts.append(part.amax(2) if self.reduction == "max" else part.mean(2))
+        return joined(parts)
 
     def extra_repr(self) -> str:
         """Print types and reduction."""
@@ -80,6 +91,8 @@ class _Pool(nn.Module):
 class MaxPool(_Pool):
     """Spatial max pooling that keeps lattice symmetries exact on sides that obey the grid rule.
 
+    Of fields whose channels the group does not permute, the one of largest norm in the window is taken.
+
     Args:
         in_type: Type of input and output.
         kernel_size: Side of the window.
@@ -93,7 +106,22 @@ class MaxPool(_Pool):
     def forward(self, x: Tensor) -> Tensor:
         """Map `(batch, channels, *space)` to `(batch, channels, *space')`."""
         self._check(x)
-        return MAXIMA[self.in_type.group.dim](x, self.kernel_size, self.stride, self.padding)
+        return self.activate(x)
+
+    def activate(self, x: Tensor) -> Tensor:
+        """Compute the output of a checked input."""
+        pool, window = MAXIMA[self.in_type.group.dim], (self.kernel_size, self.stride, self.padding)
+        if self.in_type.permuted:
+            return pool(x, *window)
+        parts = []
+        for kind, _, part in blocks(x, self.in_type):
+            if kind.permutes:
+                parts.append(pool(part.flatten(1, 2), *window))
+                continue
+            _, places = pool(norm(part.detach(), EPS), *window, return_indices=True)
+            flat = part.flatten(3).gather(3, places.flatten(2)[:, :, None].expand(-1, -1, kind.dim, -1))
+            parts.append(torch.unflatten(flat, 3, places.shape[2:]).flatten(1, 2))
+        return joined(parts)
 
 
 class AvgPool(_Pool):
