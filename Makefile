@@ -8,7 +8,7 @@ DEMO ?= runs/demo
 PEER_escnn := escnn==1.0.11
 PEER_e2cnn := e2cnn==0.2.3 treverhines-rbf==2025.7.4.1
 
-.PHONY: demo test test-all lint bench bench-peers equivariance families clean
+.PHONY: demo test test-all lint bench bench-peers equivariance families flow clean
 .DELETE_ON_ERROR:
 
 $(VENV)/ready: pyproject.toml
@@ -51,6 +51,10 @@ equivariance: $(VENV)/ready .venv-escnn/ready .venv-e2cnn/ready
 # Which filter family should be the default? About an hour for one seed of each.
 families: $(VENV)/ready
 	$(BIN)/python benchmarks/families.py
+
+# Optical flow with vectors out, four networks trained three times each: about 40 minutes.
+flow: $(VENV)/ready
+	$(BIN)/python examples/optical_flow.py
 
 # Layers beside plain ones, cost over the group's order, and how long a start takes: about half an hour.
 bench: $(VENV)/ready

@@ -5,9 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
+from torch import Tensor
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -87,3 +90,22 @@ def error_panels(panels: Mapping[str, Mapping[str, Mapping[Any, float]]], pictur
         axes.legend(frameon=False, fontsize=7)
     figure.axes[0].set_ylabel("relative error (floor 1e-9)")
     figure.savefig(picture)
+
+
+def vector_field(axes: Axes, image: Tensor, vectors: Tensor, *, step: int = 3, margin: int = 0) -> None:
+    """Draw vectors on an image as arrows of true direction and length, from every few pixels.
+
+    Args:
+        axes: Where to draw; its coordinates become pixels from the centre, y up.
+        image: `(height, width)`, brightness in 0..1.
+        vectors: `(2, height, width)` in pixels, components (x right, y up).
+        step: Pixels from arrow to arrow.
+        margin: Pixels at the border without arrows.
+    """
+    height, width = image.shape
+    axes.imshow(image.numpy(), cmap="gray", vmin=0, vmax=1.6, extent=(-width / 2, width / 2, -height / 2, height / 2))
+    rows, columns = (np.arange(margin, side - margin, step) for side in (height, width))
+    x, y = np.meshgrid(columns - (width - 1) / 2, (height - 1) / 2 - rows)
+    u, v = vectors[:, rows][:, :, columns].numpy()
+    axes.quiver(x, y, u, v, angles="xy", scale_units="xy", scale=1, color="tab:orange", width=0.008)
+    axes.set(xticks=[], yticks=[])
