@@ -63,7 +63,7 @@ def regular(fields: int = 6) -> nn.Module:
     return pdo.Sequential(*layers, pdo.PDOConv2d(x, group.vector(1), padding=2, bias=False))
 
 
-def irreducible(fields: int = 7) -> nn.Module:
+def irreducible(fields: int = 8) -> nn.Module:
     """Make a network of all rotations: hidden fields are scalars, vectors and fields that turn twice as fast.
 
     A ReLU of a vector's components would depend on the axes; vectors are multiplied by gates, scalars made with them.

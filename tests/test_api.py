@@ -13,9 +13,10 @@ import pdoconv as pdo
 ROOT = Path(__file__).parents[1]
 NAMES = (
     "AvgPool1d AvgPool2d AvgPool3d BatchNorm1d BatchNorm2d BatchNorm3d BlurPool1d BlurPool2d BlurPool3d FieldDropout "
-    "FieldType GatedActivation Group GroupConv1d GroupConv2d GroupConv3d GroupPool MaxPool1d MaxPool2d MaxPool3d PDOConv1d PDOConv2d "
-    "NormActivation NormPool PDOConv3d PointwiseActivation Representation Restrict Sequential VectorOutput cyclic data dihedral equivariance_curve equivariance_error export filters group icosahedral "
-    "measure models nn o2 octahedral operators reflection so2 stencils tetrahedral"
+    "FieldType GatedActivation Group GroupConv1d GroupConv2d GroupConv3d GroupPool MaxPool1d MaxPool2d MaxPool3d "
+    "NormActivation NormPool PDOConv1d PDOConv2d PDOConv3d PointwiseActivation Representation Restrict Sequential "
+    "VectorOutput cyclic data dihedral equivariance_curve equivariance_error export filters group icosahedral measure "
+    "models nn o2 octahedral operators reflection so2 stencils tetrahedral"
 )
 
 

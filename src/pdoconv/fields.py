@@ -114,7 +114,7 @@ class FieldType:
         parts: list[Table] = []
         start = 0
         for kind, fields in self.blocks:
-            if not kind.permutes:
+            if kind.permutation is None:
                 raise ValueError(f"permutation: the group does not permute the channels of {self}: see `matrix`.")
             inner = kind.permutation[self.group.check_element(g)]
             parts.append((start + np.arange(fields)[:, None] * len(inner) + inner).ravel())
