@@ -126,7 +126,9 @@ class GroupKernel(nn.Module):
         for piece in self.pieces:
             if piece.constants is not None:
                 kernels = space(self.filters, self.kernel_size, piece.out, piece.into).basis
-                setattr(self, piece.constants, constant(kernels.reshape(len(kernels), -1), dtype))
+                setattr(
+                    self, piece.constants, constant(kernels.reshape(len(kernels), math.prod(kernels.shape[1:])), dtype)
+                )
         self.spread = constant(_spread(self.out_type), dtype) if self.bias is not None else None
         self._constants_on = (device, dtype)
         self._cache = None
