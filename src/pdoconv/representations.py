@@ -172,7 +172,7 @@ def vector(group: Group) -> Representation:
     return Representation(group, "vector", group.matrices)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=256, typed=True)
 def irrep(group: Group, k: int, pseudo: bool = False) -> Representation:
     """Return the real irreducible representation k, `Group.irrep` says which; with `pseudo` times the determinant."""
     last = _last(group)
