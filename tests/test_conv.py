@@ -233,7 +233,7 @@ C8 = pdo.cyclic(8)
         ({"init": "he"}, "init must be"),
         ({"filters": "paper"}, "finds one by name"),
         ({"out_type": pdo.cyclic(4).regular(1)}, "use one group"),
-        ({"out_type": C8.irrep(1, 1), "method": "fourier"}, "all regular or all trivial"),
+        ({"out_type": C8.irrep(1, 1), "method": "fourier"}, "all regular or all trivial of finite"),
     ],
 )
 def test_bad_arguments(options, message):

@@ -63,11 +63,11 @@ def fast(method: Method, filters: Filters, in_type: FieldType, out_type: FieldTy
         raise ValueError(f"method must be one of {METHODS}, received {method!r}.")
     if method == "dense":
         return None
-    if not {in_type.kind, out_type.kind} <= {"trivial", "regular"}:
+    if not {in_type.kind, out_type.kind} <= {"trivial", "regular"} or in_type.group.continuous:
         if method == "auto":
             return None
         raise ValueError(
-            f"method={method!r} is for types all regular or all trivial, received {in_type} -> {out_type}: use 'auto'."
+            f"method={method!r} is for types all regular or all trivial of finite groups, received {in_type} -> {out_type}: use 'auto'."
         )
     arguments = (filters, in_type.group, size, in_type.kind, out_type.kind)
     try:

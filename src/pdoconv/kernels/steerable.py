@@ -49,8 +49,7 @@ class Space:
 @lru_cache(maxsize=256)
 def space(filters: Filters, size: int, out: Representation, into: Representation) -> Space:
     """Return the equivariant kernels from fields `into` to fields `out`."""
-    moved = filters.basis(out.group, size)
-    orders = getattr(filters, "orders", None) or (0,) * moved.shape[1]
+    moved, orders = filters.basis(out.group, size), _orders(filters, out.group, size)
     regular = [r.name == "regular" for r in (out, into)]
     if any(regular):
         if regular[0]:
@@ -61,7 +60,7 @@ def space(filters: Filters, size: int, out: Representation, into: Representation
         basis, copies = found.reshape(-1, *found.shape[2:]), len(found)
         orders = orders * copies
     else:
-        moved, orders = _closed(out.group, moved, orders)
+        moved, orders = _closed(filters, out.group, size)
         starts = [_generators(r) for r in (out, into)]
         if len(starts[0]) * into.dim < len(starts[1]) * out.dim:
             starts[1] = list(range(into.dim))
@@ -96,8 +95,14 @@ def _average(moved: Array, left: Array, right: Array) -> Array:
     return np.ascontiguousarray(np.moveaxis(found.reshape(shape), 1, -1))
 
 
-def _closed(group: Group, moved: Array, orders: tuple[int, ...]) -> tuple[Array, tuple[int, ...]]:
+def _orders(filters: Filters, group: Group, size: int) -> tuple[int, ...]:
+    return tuple(getattr(filters, "orders", None) or [0] * filters.basis(group, size).shape[1])
+
+
+@lru_cache(maxsize=64)
+def _closed(filters: Filters, group: Group, size: int) -> tuple[Array, tuple[int, ...]]:
     """Add turned copies of filters until the span holds them all: filter b of the frame h, moved by g, is b at g h."""
+    moved, orders = filters.basis(group, size), _orders(filters, group, size)
     every = moved.reshape(-1, int(np.prod(moved.shape[2:])))
     largest = float(np.linalg.norm(every, axis=1).max())
     if np.linalg.matrix_rank(every, tol=_DEPENDS * largest) == moved.shape[1]:

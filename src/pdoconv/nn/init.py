@@ -86,9 +86,14 @@ def _draw_framed(layer: "GroupKernel") -> None:
 
 def _scales(layer: "GroupKernel", piece: "Piece") -> NDArray[np.float64]:
     """Return the standard deviation of each weight of a piece, `(R * B,)`."""
-    found = space(layer.filters, layer.kernel_size, piece.out, piece.into)
-    energy = (found.basis**2).reshape(len(found.basis), -1).sum(1) / piece.out.dim  # of an output channel
-    share = DAMPING ** (2.0 * np.array(found.orders))
+    if piece.constants is None:  # one moved filter for each pair of channels that an element joins
+        moved = layer.filters.basis(piece.out.group, layer.kernel_size)
+        energy = np.tile((moved**2).sum(axis=(0, *range(2, moved.ndim))), piece.shape[2])
+        orders = np.tile(getattr(layer.filters, "orders", None) or [0] * moved.shape[1], piece.shape[2])
+    else:
+        found = space(layer.filters, layer.kernel_size, piece.out, piece.into)
+        energy, orders = (found.basis**2).reshape(len(found.basis), -1).sum(1), np.array(found.orders)
+    share, energy = DAMPING ** (2.0 * orders), energy / piece.out.dim  # of an output channel
     reached = sum(p.shape[1] * p.into.dim for p in layer.pieces if p.out == piece.out and p.stop > p.start)
     image = all(kind.name == "trivial" for kind, _ in layer.in_type.blocks)
     gain = 2 if piece.into.permutes and not image else 1  # of a ReLU
