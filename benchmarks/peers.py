@@ -105,7 +105,9 @@ def conv(
         gspaces, peer = load(f"{package}.gspaces"), load(f"{package}.nn")
         space = (gspaces.rot2dOnR2 if package == "escnn" else gspaces.Rot2dOnR2)(group.order)
         kinds = {"trivial": space.trivial_repr, "regular": space.regular_repr}
-        types = (peer.FieldType(space, [kinds[k.name] for k, n in t.blocks for _ in range(n)]) for t in (in_type, out_type))
+        types = (
+            peer.FieldType(space, [kinds[k.name] for k, n in t.blocks for _ in range(n)]) for t in (in_type, out_type)
+        )
         own = {"padding": padding, "bias": False, "recompute": True, "initialize": init == "default"}
         if system == "e2cnn-diffop-gauss":
             own["smoothing"] = kernel_size / 4  # what e2cnn calls a sane default

@@ -9,6 +9,7 @@ on validation pairs instead; that is how the rates below were chosen.
 """
 
 import argparse
+import json
 import logging
 import statistics
 import sys
@@ -145,16 +146,20 @@ def predict(net: nn.Module, pairs: FlowPairs) -> Tensor:
     return torch.cat([net(frames) for frames in torch.split(pairs.frames, 100)])
 
 
-def choose(rates: list[float], epochs: int) -> dict[str, dict[str, float]]:
-    """Measure every network on validation pairs after training with each rate, one seed."""
-    found = {}
-    for name, row in ROWS.items():
-        angles = np.random.default_rng(1).uniform(0, 360, VALID) if row.turned else 0.0
+def choose(rows: list[str], rates: list[float], epochs: int, path: Path, origin: dict[str, Any]) -> None:
+    """Measure networks on validation pairs after training with each rate, one seed; a file there is added to."""
+    result = json.loads(path.read_text()) if path.exists() else {"validation_endpoint_error_pixels": {}}
+    for name in rows:
+        angles = np.random.default_rng(1).uniform(0, 360, VALID) if ROWS[name].turned else 0.0
         pairs = flow_pairs(VALID, angles, seed=1, part="valid")
-        nets = {str(rate): train(row._replace(rate=rate), 0, epochs)[0] for rate in rates}
-        found[name] = {r: round(float(endpoint_error(predict(n, pairs), pairs.flow)), 4) for r, n in nets.items()}
-        print(name, found[name], flush=True)
-    return found
+        for rate in rates:
+            net, _ = train(ROWS[name]._replace(rate=rate), 0, epochs)
+            error = float(endpoint_error(predict(net, pairs), pairs.flow))
+            result["validation_endpoint_error_pixels"].setdefault(name, {})[f"{rate:g}, {epochs} epochs"] = round(
+                error, 4
+            )
+            write_json(path, {**result, **origin})
+            print(f"{name}, learning rate {rate}: {error:.3f} px", flush=True)
 
 
 def summary(values: list[float]) -> dict[str, Any]:
@@ -195,6 +200,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--rates", type=float, nargs="+", help="learning rates to compare on validation pairs")
+    parser.add_argument(
+        "--networks", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="NAME", help="some alone"
+    )
     parser.add_argument("--result", type=Path, default=Path("results/optical-flow.json"))
     parser.add_argument("--picture", type=Path, default=Path("results/optical-flow.png"))
     options = parser.parse_args()
@@ -204,8 +212,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", module="lightning")  # of processes to load tensors, which are in memory
     origin = provenance()  # before the first result changes the checkout
     if options.rates:
-        errors = choose(options.rates, options.epochs)
-        write_json(options.result, {"validation_endpoint_error_pixels": errors, "epochs": options.epochs, **origin})
+        choose(options.networks, options.rates, options.epochs, options.result, origin)
         return
     angles = progress(ANGLES, total=len(ANGLES), title="test pairs")
     test = {angle: flow_pairs(TEST, angle, seed=2, part="test") for angle in angles}
@@ -223,8 +230,8 @@ def main() -> None:
     }
     views = [test[0], test[SHOWN]]
     flows = {"true flow": [pairs.flow[0] for pairs in views]}
-    for name, row in ROWS.items():
-        errors, seconds = [], []
+    for name in options.networks:
+        row, errors, seconds = ROWS[name], [], []
         for seed in range(options.seeds):
             net, took = train(row, seed, options.epochs)
             seconds.append(took)
