@@ -203,7 +203,9 @@ def main() -> None:
     parser.add_argument(
         "--networks", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="NAME", help="some alone"
     )
-    parser.add_argument("--result", type=Path, default=Path("results/optical-flow.json"))
+    parser.add_argument(
+        "--result", type=Path, help="default results/optical-flow.json, with --rates results/tuning-..."
+    )
     parser.add_argument("--picture", type=Path, default=Path("results/optical-flow.png"))
     options = parser.parse_args()
     if min(options.seeds, options.epochs) < 1:
@@ -211,7 +213,10 @@ def main() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it advertises other products
     warnings.filterwarnings("ignore", module="lightning")  # of processes to load tensors, which are in memory
     origin = provenance()  # before the first result changes the checkout
+    options.result = options.result or Path(f"results/{'tuning-' * bool(options.rates)}optical-flow.json")
     if options.rates:
+        if options.result.exists() and "validation_endpoint_error_pixels" not in options.result.read_text():
+            parser.error(f"{options.result} is there and no file of --rates: name another with --result")
         choose(options.networks, options.rates, options.epochs, options.result, origin)
         return
     angles = progress(ANGLES, total=len(ANGLES), title="test pairs")

@@ -67,8 +67,8 @@ def fast(method: Method, filters: Filters, in_type: FieldType, out_type: FieldTy
         if method == "auto":
             return None
         raise ValueError(
-            f"method={method!r} is for types all regular or all trivial of finite groups, received {in_type} -> {out_type}: "
-            f"use 'auto'."
+            f"method={method!r} is for types all regular or all trivial of finite groups, received {in_type} -> "
+            f"{out_type}: use 'auto'."
         )
     arguments = (filters, in_type.group, size, in_type.kind, out_type.kind)
     try:
