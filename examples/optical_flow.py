@@ -90,8 +90,8 @@ class Row(NamedTuple):
 ROWS = {
     "plain": Row(plain, 3e-2),
     "plain, trained in any orientation": Row(plain, 3e-2, turned=True),
-    "8 rotations, regular fields": Row(regular, 3e-2),
-    "all rotations, irreducible fields": Row(irreducible, 1e-2),
+    "8 rotations, regular fields": Row(regular, 1e-1),
+    "all rotations, irreducible fields": Row(irreducible, 1e-1),
 }
 
 
