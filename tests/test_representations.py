@@ -248,3 +248,12 @@ def test_printing():
     assert str(field) == "D8: 1 trivial + 2 irrep(4, pseudo) + 1 vector + 3 quotient(C2)"
     assert field.sizes == (1, 1, 1, 2, 8, 8, 8)
     assert repr(D8.irrep(3).blocks[0][0]) == "Representation(D8: irrep(3), 2 channels)"
+
+
+def test_names_follow_the_table():
+    """The names that choose a layer's expansion; of one element regular and trivial are one table and stay apart."""
+    C4, C1 = pdo.cyclic(4), pdo.cyclic(1)
+    assert pdo.Representation(C4, "mine", C4.relative).name == "regular"
+    assert pdo.Representation(C4, "mine", np.zeros((4, 1), int)).name == "trivial"
+    assert C1.regular(1) != C1.trivial(1)
+    assert pdo.PDOConv2d(C1.regular(1), C1.regular(1), filters=pdo.filters.paper()).weight.shape == (1, 1, 1, 9)

@@ -70,6 +70,10 @@ class Representation:
         usual = {"trivial": np.zeros((order, 1)), "regular": self.group.relative}
         if not right or not np.array_equal(usual.get(self.name, table), table):
             raise ValueError(f"Representation {self.name}: the table is not an orthogonal one of {self.group}.")
+        if order > 1 and np.array_equal(table, self.group.relative):
+            object.__setattr__(self, "name", "regular")
+        elif self.permutes and self.dim == 1 and self.name != "regular":  # of one element both are the same table
+            object.__setattr__(self, "name", "trivial")
 
     @property
     def permutation(self) -> Table | None:
@@ -121,10 +125,10 @@ class Representation:
     @cached_property
     def _key(self) -> bytes:
         table = self.table if self.table.ndim == 2 else np.round(self.table, 8) + 0.0
-        return f"{table.shape}".encode() + table.tobytes()
+        return f"{self.name == 'regular'}{table.shape}".encode() + table.tobytes()
 
     def __eq__(self, other: object) -> bool:
-        """Equal representations have the same group and the same table, whatever their names."""
+        """Equal representations have the same group and the same table; fields of C1 are regular or trivial by name."""
         return isinstance(other, Representation) and self.group == other.group and self._key == other._key
 
     def __hash__(self) -> int:
