@@ -56,13 +56,14 @@ families: $(VENV)/ready
 flow: $(VENV)/ready
 	$(BIN)/python examples/optical_flow.py
 
-# Layers beside plain ones, cost over the group's order, and how long a start takes: about half an hour.
+# Layers beside plain ones, cost over the group's order, and how long a start takes: about three quarters of an hour.
 bench: $(VENV)/ready
 	$(BIN)/python benchmarks/layer_speed.py --methods auto dense
 	$(BIN)/python benchmarks/volume_speed.py
 	$(BIN)/python benchmarks/group_order.py
 	$(BIN)/python benchmarks/roofline.py
 	$(BIN)/python benchmarks/start_speed.py
+	$(BIN)/python benchmarks/representations.py
 
 # Whole networks and starts beside the peers.
 bench-peers: $(VENV)/ready .venv-escnn/ready .venv-e2cnn/ready

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from torch import nn
 
+import pdoconv as pdo
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
@@ -93,6 +95,32 @@ def test_exponent_of_a_power():
     assert group_order.slope(sizes, [99.0, *(n**1.5 for n in sizes[1:])]) == 1.5
 
 
+def test_representations_print_as_they_are_written():
+    import representations
+
+    for case in representations.COLD + representations.LAYERS:
+        assert [str(kind) for kind in case.types()] == [f"{case.group}: {text}" for text in (case.into, case.out)]
+    assert {case.types()[side].channels for case in representations.LAYERS for side in (0, 1)} == {96}
+    assert len({case.title for case in representations.COLD}) == 6 * 6 + 2 + 2
+
+
+def test_representations_measure_a_small_layer(monkeypatch, capsys):
+    import representations
+
+    monkeypatch.setattr(representations, "BATCH", 1)
+    monkeypatch.setattr(representations, "PIXELS", 8)
+    case = representations.Case("small", "C4", "1 irrep(1)", "1 regular", 3)
+    row = representations.layer(case, rounds=2)
+    assert row["parameters"][1] == 2 * 4 * 9 + 4
+    assert all(row[phase]["rounds"] == 2 for phase in ("forward_backward", "inference"))
+    gate = representations.compare("gate", pdo.GatedActivation(case.types()[0]), nn.ReLU(), rounds=2)
+    assert gate["in_type"] == "C4: 1 trivial + 1 irrep(1)"
+    first, plain = representations.construction([case], processes=1)
+    assert first["median_ms"] == first["most_ms"] > 0
+    assert "goal_met" in first
+    assert "goal_met" not in plain
+
+
 def test_networks_have_equal_channels():
     import tutorial_network as tutorial
 
@@ -108,7 +136,16 @@ def test_networks_have_equal_channels():
 
 @pytest.mark.parametrize(
     "script",
-    ["layer_speed", "volume_speed", "group_order", "start_speed", "start_worker", "networks", "network_worker"],
+    [
+        "layer_speed",
+        "volume_speed",
+        "group_order",
+        "start_speed",
+        "start_worker",
+        "networks",
+        "network_worker",
+        "representations",
+    ],
 )
 def test_help(script, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [f"{script}.py", "--help"])
