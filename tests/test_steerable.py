@@ -350,6 +350,12 @@ def test_variance_of_outputs(name):
         y = pdo.PDOConv2d(hidden, hidden, padding=2, padding_mode="circular")(x)
     for part in (y[:, :4], y[:, 4:20], y[:, 20:]):
         assert 0.4 < float(part.square().mean()) < 2.5
+    apart = group.trivial(16) + group.irrep(2, 32) + group.trivial(16)  # a kind in two blocks
+    torch.manual_seed(0)
+    x = torch.randn(4, 32, 16, 16)
+    with torch.no_grad():
+        y = pdo.PDOConv2d(group.irrep(1, 16), apart, padding=2, padding_mode="circular")(x)
+    assert 0.75 < float(y.square().mean()) < 1.35
 
 
 def test_a_gradient_is_lifted():

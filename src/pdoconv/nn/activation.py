@@ -164,9 +164,11 @@ class GatedActivation(nn.Module):
 
     def activate(self, x: Tensor) -> Tensor:
         """Compute the output of a checked input."""
-        gates = x[:, : self.gates].sigmoid()
-        parts, used = [], 0
-        for kind, fields, part in blocks(x[:, self.gates :], self.out_type):
+        both = torch.split(
+            x, [self.gates, self.out_type.channels], 1
+        )  # split, not slices: one gradient, not two to add
+        gates, parts, used = both[0].sigmoid(), [], 0
+        for kind, fields, part in blocks(both[1], self.out_type):
             if not kind.permutes:
                 parts.append((part * gates[:, used : used + fields, None]).flatten(1, 2))
                 used += fields

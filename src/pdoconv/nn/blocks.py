@@ -12,11 +12,9 @@ from pdoconv.representations import Representation
 
 def blocks(x: Tensor, field: FieldType, dim: int = 1) -> Iterator[tuple[Representation, int, Tensor]]:
     """Split a tensor along its channels into the blocks of a type: kind, number of fields, `(..., fields, D, ...)`."""
-    start = 0
-    for kind, fields in field.blocks:
-        part = x.narrow(dim, start, fields * kind.dim)
-        yield kind, fields, torch.unflatten(part, dim, (fields, kind.dim))
-        start += fields * kind.dim
+    parts = torch.split(x, [fields * kind.dim for kind, fields in field.blocks], dim)
+    for place, (kind, fields) in enumerate(field.blocks):  # by index: so torch.fx can trace it
+        yield kind, fields, torch.unflatten(parts[place], dim, (fields, kind.dim))
 
 
 def joined(parts: list[Tensor], dim: int = 1) -> Tensor:
@@ -26,11 +24,9 @@ def joined(parts: list[Tensor], dim: int = 1) -> Tensor:
 
 def by_channel(values: Tensor, field: FieldType, dim: int = 1) -> Tensor:
     """Repeat one value a field, along an axis, for each of its channels."""
-    parts, start = [], 0
-    for kind, fields in field.blocks:
-        parts.append(values.narrow(dim, start, fields).repeat_interleave(kind.dim, dim))
-        start += fields
-    return joined(parts, dim)
+    parts = torch.split(values, [fields for _, fields in field.blocks], dim)
+    each = [parts[place].repeat_interleave(kind.dim, dim) for place, (kind, _) in enumerate(field.blocks)]
+    return joined(each, dim)
 
 
 def norm(part: Tensor, eps: float) -> Tensor:

@@ -25,6 +25,7 @@ projections come out somewhat larger (variance 1 to 6 from C4 to D12).
 """
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -62,11 +63,12 @@ def draw(layer: "GroupKernel", scheme: str) -> None:
         _draw_framed(layer)
     else:
         with torch.no_grad():
-            flat = weight.view(-1)
-            for piece in layer.pieces:
+            flat, columns = weight.view(-1), len(layer.in_type.blocks)
+            for place, piece in enumerate(layer.pieces):
                 if piece.stop > piece.start:
+                    row = layer.pieces[place // columns * columns :][:columns]
                     part = flat[piece.start : piece.stop].normal_().view(*piece.shape[:2], -1)
-                    part *= torch.as_tensor(_scales(layer, piece), dtype=part.dtype, device=part.device)
+                    part *= torch.as_tensor(_scales(layer, piece, row), dtype=part.dtype, device=part.device)
 
 
 def _draw_framed(layer: "GroupKernel") -> None:
@@ -84,8 +86,8 @@ def _draw_framed(layer: "GroupKernel") -> None:
         weight.mul_(torch.as_tensor(np.sqrt(variance / fan_in) / scale, dtype=weight.dtype, device=weight.device))
 
 
-def _scales(layer: "GroupKernel", piece: "Piece") -> NDArray[np.float64]:
-    """Return the standard deviation of each weight of a piece, `(R * B,)`."""
+def _scales(layer: "GroupKernel", piece: "Piece", row: Sequence["Piece"]) -> NDArray[np.float64]:
+    """Return the standard deviation of each weight of a piece, `(R * B,)`; `row` are all that go into its block."""
     if piece.constants is None:  # one moved filter for each pair of channels that an element joins
         moved = layer.filters.basis(piece.out.group, layer.kernel_size)
         energy = np.tile((moved**2).sum(axis=(0, *range(2, moved.ndim))), piece.shape[2])
@@ -94,7 +96,7 @@ def _scales(layer: "GroupKernel", piece: "Piece") -> NDArray[np.float64]:
         found = space(layer.filters, layer.kernel_size, piece.out, piece.into)
         energy, orders = (found.basis**2).reshape(len(found.basis), -1).sum(1), np.array(found.orders)
     share, energy = DAMPING ** (2.0 * orders), energy / piece.out.dim  # of an output channel
-    reached = sum(p.shape[1] * p.into.dim for p in layer.pieces if p.out == piece.out and p.stop > p.start)
+    reached = sum(p.shape[1] * p.into.dim for p in row if p.stop > p.start)
     image = all(kind.name == "trivial" for kind, _ in layer.in_type.blocks)
     gain = 2 if piece.into.permutes and not image else 1  # of a ReLU
     return np.asarray(np.sqrt(gain * piece.into.dim / reached * share / (share.sum() * energy)))
