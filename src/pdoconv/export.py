@@ -63,8 +63,8 @@ def export(net: nn.Module) -> nn.Module:
     for parameter in plain.parameters():
         parameter.requires_grad_(False)
     _fold_batch_norm(plain)
-    like = next(net.parameters(), torch.empty(0))
-    plain.to(like.device, like.dtype)  # a blur has no parameters that would tell
+    like = next((t for t in net.state_dict().values() if t.is_floating_point()), torch.empty(0))
+    plain.to(like.device, like.dtype)  # a blur has neither parameters nor statistics that would tell
     return _without_identities(plain)
 
 

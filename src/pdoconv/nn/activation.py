@@ -22,7 +22,13 @@ NormFunction = Literal["relu", "sigmoid", "squash"]
 
 def require_pointwise(field: FieldType, function: object, who: str) -> None:
     """Raise `ValueError` if a function of single channels breaks the symmetry of a type."""
+    slopes = function.num_parameters if isinstance(function, nn.PReLU) else 1
     for kind, _ in field.blocks:
+        if slopes > 1 and kind.dim > 1:
+            raise ValueError(
+                f"{who}: nn.PReLU({slopes}) is another function for each channel, but the channels of a field need "
+                f"the same: use nn.PReLU(), with one slope."
+            )
         if not (kind.permutes or (kind.signed and isinstance(function, ODD))):
             raise ValueError(
                 f"{who}: {field.group} does not permute the channels of {kind.name} fields but mixes them, so a "
@@ -116,13 +122,13 @@ class NormActivation(nn.Module):
 
     def activate(self, x: Tensor) -> Tensor:
         """Compute the output of a checked input."""
-        size = norms(x, self.in_type, self.eps)
+        size = norms(x, self.in_type, self.eps)  # wide: below are squares, and gradients with 1 / |v|^2
         if self.bias is None:
             factor = size / (1 + size.square())
         else:
-            shifted = size + self.bias.to(x.dtype).view(-1, *[1] * self.in_type.group.dim)
+            shifted = size + self.bias.to(size.dtype).view(-1, *[1] * self.in_type.group.dim)
             factor = shifted.relu() / size if self.function == "relu" else shifted.sigmoid()
-        return x * by_channel(factor, self.in_type)
+        return x * by_channel(factor.to(x.dtype), self.in_type)
 
     def extra_repr(self) -> str:
         """Print type and function."""

@@ -1,6 +1,5 @@
 """Arithmetic over the fields of any type: norms, values of a field spread over its channels."""
 
-import math
 from collections.abc import Iterator
 
 import torch
@@ -29,12 +28,16 @@ def by_channel(values: Tensor, field: FieldType, dim: int = 1) -> Tensor:
     return joined(each, dim)
 
 
+def widened(x: Tensor) -> Tensor:
+    """Convert half precision to float32, where squares of its numbers fit; `torch.fx` cannot trace `promote_types`."""
+    return x.to((x.new_empty(0) + x.new_empty(0, dtype=torch.float32)).dtype)
+
+
 def norm(part: Tensor, eps: float) -> Tensor:
-    r"""Return $\sqrt{|v|^2 + \epsilon}$ over axis 2, differentiable at zero, without overflow in half precision."""
-    size = torch.linalg.vector_norm(part, dim=2)
-    return torch.hypot(size, torch.full_like(size, math.sqrt(eps)))
+    r"""Return $\sqrt{|v|^2 + \epsilon}$ over axis 2, differentiable at zero, in at least float32."""
+    return (widened(part).square().sum(2) + eps).sqrt()
 
 
 def norms(x: Tensor, field: FieldType, eps: float) -> Tensor:
-    """Return the norm of every field, `(batch, fields, *space)`."""
+    """Return the norm of every field, `(batch, fields, *space)`, in at least float32."""
     return joined([norm(part, eps) for _, _, part in blocks(x, field)])

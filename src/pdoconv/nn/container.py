@@ -17,7 +17,7 @@ class Sequential(nn.Sequential):
     """`torch.nn.Sequential` whose layers must fit: the `out_type` of one is the `in_type` of the next typed one.
 
     Plain tensors carry no type, so 32 channels of C8 would pass for 32 channels of C4 in a plain `nn.Sequential`.
-    Untyped modules without parameters (activations, dropout, pooling) pass a type on; others end the check until
+    Activations and untyped modules without parameters (dropout, pooling) pass a type on; others end the check until
     the next typed layer. Activations and max pooling of single channels are refused behind fields whose channels the
     group mixes.
 
@@ -33,10 +33,11 @@ class Sequential(nn.Sequential):
         for position, module in enumerate(self):
             wanted = getattr(module, "in_type", None)
             if wanted is None:
-                if isinstance(module, MIXES_CHANNELS) or next(module.parameters(), None) is not None:
+                if isinstance(module, BY_CHANNEL):
+                    if known is not None:
+                        require_pointwise(known, module, f"Sequential: module {position} ({type(module).__name__})")
+                elif isinstance(module, MIXES_CHANNELS) or next(module.parameters(), None) is not None:
                     known = None
-                elif known is not None and isinstance(module, BY_CHANNEL):
-                    require_pointwise(known, module, f"Sequential: module {position} ({type(module).__name__})")
                 continue
             if known is not None and wanted != known:
                 raise ValueError(

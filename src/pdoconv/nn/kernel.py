@@ -84,8 +84,7 @@ class GroupKernel(nn.Module):
     def kernel(self) -> Tensor:
         """Return the dense weight `(out_channels, in_channels, *kernel)` of the convolution, differentiable."""
         exact = torch.promote_types(self.weight.dtype, torch.float32)
-        if self._constants_on != (self.weight.device, exact):  # other weights were assigned
-            self._set_constants()
+        self._follow_weights()
         # filters are expanded in the weights' own precision
         with torch.autocast(self.weight.device.type, enabled=False) if autocast_on(self.weight) else nullcontext():
             w, columns = self.weight.to(exact).flatten(), len(self.in_type.blocks)
@@ -96,6 +95,7 @@ class GroupKernel(nn.Module):
 
     def dense_bias(self) -> Tensor | None:
         """Return the bias of every channel, or `None`."""
+        self._follow_weights()
         if self.bias is None or self.spread is None:
             return None
         return self.bias @ self.spread.to(self.bias.dtype)
@@ -111,6 +111,11 @@ class GroupKernel(nn.Module):
             flat = w.flatten(2) @ getattr(self, piece.constants)
             dense = torch.unflatten(flat, 2, (outs, ins, -1)).transpose(1, 2)
         return dense.reshape(piece.shape[0] * outs, piece.shape[1] * ins, -1)
+
+    def _follow_weights(self) -> None:
+        """Make the constants anew if weights of another device or dtype were assigned."""
+        if self._constants_on != (self.weight.device, torch.promote_types(self.weight.dtype, torch.float32)):
+            self._set_constants()
 
     def _set_constants(self) -> None:
         """Fill the buffers from float64 arrays, so that no conversion of the module ever costs precision."""

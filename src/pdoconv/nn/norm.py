@@ -86,19 +86,22 @@ class BatchNorm(_BatchNorm):
     def _by_block(self, x: Tensor) -> Tensor:
         """Normalise fields of any kinds: one factor and one shift a field, from the statistics of its channels."""
         mean, var = self.running_mean, self.running_var
-        if self.training or mean is None or var is None:
-            mean, var = self._statistics(x)
-        scale = (var + self.eps).rsqrt() * (1 if self.weight is None else self.weight)
-        shift = -mean * scale
-        if self.bias is not None:
+        bias: Tensor | None = self.bias
+        if bias is not None:
             parts, used = [], 0
             for kind, fields in self.in_type.blocks:
-                parts.append(mean.new_zeros(fields) if not kind.permutes else self.bias[used : used + fields])
+                parts.append(bias[used : used + fields] if kind.permutes else bias.new_zeros(fields))
                 used += fields if kind.permutes else 0
-            shift = shift + joined(parts, 0)
+            bias = joined(parts, 0)
+        if not (self.training or mean is None or var is None):
+            given = [None if t is None else by_channel(t, self.in_type, 0) for t in (mean, var, self.weight, bias)]
+            return F.batch_norm(x, given[0], given[1], given[2], given[3], eps=self.eps)
+        mean, var = self._statistics(x)
+        scale = (var + self.eps).rsqrt() * (1 if self.weight is None else self.weight)
+        shift = -mean * scale if bias is None else bias - mean * scale
         shape = (1, -1, *[1] * (x.dim() - 2))
-        a, b = (by_channel(t, self.in_type, 0).view(shape).to(x.dtype) for t in (scale, shift))
-        return torch.addcmul(b, x, a)
+        a, b = (by_channel(t, self.in_type, 0).view(shape) for t in (scale, shift))
+        return torch.addcmul(b, x, a).to(x.dtype)  # factors in half precision would move whole fields
 
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean (zero for fields that are not permuted) and variance of each field; follow them in training."""

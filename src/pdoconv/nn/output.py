@@ -42,7 +42,7 @@ class NormPool(nn.Module):
 
     def activate(self, x: Tensor) -> Tensor:
         """Compute the output of a checked input."""
-        return norms(x, self.in_type, self.eps)
+        return norms(x, self.in_type, self.eps).to(x.dtype)
 
     def extra_repr(self) -> str:
         """Print types."""
@@ -142,8 +142,18 @@ class Restrict(nn.Module):
                     kinds.append((part, 1))
                     order += [start + c for c in channels]
         self.in_type, self.out_type = in_type, FieldType(subgroup, tuple(kinds))
-        moves = order != list(range(len(order)))
-        self.register_buffer("order", torch.tensor(order, device="cpu") if moves else None, persistent=False)
+        self._order = order if order != list(range(len(order))) else None
+        self.register_buffer("order", self._table(), persistent=False)
+
+    def _table(self) -> Tensor | None:
+        return None if self._order is None else torch.tensor(self._order, device="cpu")
+
+    def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]  # torch's own signature is untyped
+        """Fill the order anew: `to_empty` leaves it without values."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.order is not None and (order := self._table()) is not None:
+            self.order = order.to(self.order.device)
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(batch, channels, *space)` to the same shape."""

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pdoconv.fields import FieldType
-from pdoconv.nn.blocks import blocks, joined, norm
+from pdoconv.nn.blocks import blocks, joined, norm, widened
 from pdoconv.nn.checks import require_dim
 from pdoconv.nn.gridcheck import warn_off_grid
 
@@ -51,7 +51,7 @@ class GroupPool(nn.Module):
         parts = []
         for kind, _, part in blocks(x, self.in_type):
             if not kind.permutes:
-                parts.append(norm(part, EPS))
+                parts.append(norm(part, EPS).to(x.dtype))
             else:
                 parts.append(part.amax(2) if self.reduction == "max" else part.mean(2))
         return joined(parts)
@@ -118,7 +118,8 @@ class MaxPool(_Pool):
             if kind.permutes:
                 parts.append(pool(part.flatten(1, 2), *window))
                 continue
-            _, places = pool(norm(part.detach(), EPS), *window, return_indices=True)
+            # no EPS, and no half precision: lengths that tie are taken by their place, which turns with the map
+            _, places = pool(widened(part.detach()).square().sum(2), *window, return_indices=True)
             flat = part.flatten(3).gather(3, places.flatten(2)[:, :, None].expand(-1, -1, kind.dim, -1))
             parts.append(torch.unflatten(flat, 3, places.shape[2:]).flatten(1, 2))
         return joined(parts)
