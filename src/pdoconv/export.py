@@ -27,7 +27,6 @@ from pdoconv.nn import (
     Sequential,
     VectorOutput,
 )
-from pdoconv.nn.blocks import by_channel
 
 CONVOLUTIONS: dict[int, type[nn.Conv1d | nn.Conv2d | nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 NORMS: dict[int, type[nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d]] = {
@@ -158,21 +157,15 @@ def _plain_vectors(layer: VectorOutput) -> nn.Module:
 
 
 def _plain_norm(layer: BatchNorm) -> nn.Module:
-    if layer.running_mean is None:
+    mean, var, weight, bias = layer.channel_values()
+    if mean is None or var is None:
         raise ValueError(
             f"export: {type(layer).__name__} without running statistics has nothing to fold: track_running_stats=True."
         )
-    field = layer.in_type
-    norm = NORMS[field.group.dim](field.channels, layer.eps, affine=True)
-    ones = torch.ones_like(layer.running_mean)
-    bias = torch.zeros_like(ones)
-    if layer.bias is not None:
-        permuted = [kind.permutes for kind, fields in field.blocks for _ in range(fields)]
-        bias[torch.tensor(permuted)] = layer.bias.detach().to(bias)
-    norm.weight.data = by_channel(ones if layer.weight is None else layer.weight.detach(), field, 0)
-    norm.bias.data = by_channel(bias, field, 0)
-    norm.running_mean = by_channel(layer.running_mean, field, 0)
-    norm.running_var = by_channel(cast(Tensor, layer.running_var), field, 0)
+    norm = NORMS[layer.in_type.group.dim](layer.in_type.channels, layer.eps, affine=True)
+    norm.weight.data = torch.ones_like(mean) if weight is None else weight.detach()
+    norm.bias.data = torch.zeros_like(mean) if bias is None else bias.detach()
+    norm.running_mean, norm.running_var = mean, var
     return norm.eval()
 
 

@@ -38,8 +38,8 @@ class BatchNorm(_BatchNorm):
         dtype: Floating type of the parameters.
 
     Attributes:
-        weight, running_mean, running_var: `(fields,)`.
-        bias: One for each permuted field.
+        weight, running_var: `(fields,)`.
+        bias, running_mean: One for each permuted field.
 
     Raises:
         ValueError: If `in_type` is of another dimension, or an input is not of that type or has another dtype than the
@@ -67,6 +67,8 @@ class BatchNorm(_BatchNorm):
         if self.bias is not None:
             kept = nn.Parameter(self.bias.detach()[:permuted].clone()) if permuted else None
             self.register_parameter("bias", kept)
+        if self.running_mean is not None:
+            self.running_mean = self.running_mean[:permuted].clone()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(batch, channels, *space)` to the same shape."""
@@ -85,41 +87,57 @@ class BatchNorm(_BatchNorm):
 
     def _by_block(self, x: Tensor) -> Tensor:
         """Normalise fields of any kinds: one factor and one shift a field, from the statistics of its channels."""
-        mean, var = self.running_mean, self.running_var
-        bias: Tensor | None = self.bias
-        if bias is not None:
-            parts, used = [], 0
-            for kind, fields in self.in_type.blocks:
-                parts.append(bias[used : used + fields] if kind.permutes else bias.new_zeros(fields))
-                used += fields if kind.permutes else 0
-            bias = joined(parts, 0)
-        if not (self.training or mean is None or var is None):
-            given = [None if t is None else by_channel(t, self.in_type, 0) for t in (mean, var, self.weight, bias)]
-            return F.batch_norm(x, given[0], given[1], given[2], given[3], eps=self.eps)
+        if not (self.training or self.running_mean is None or self.running_var is None):
+            mean, var, weight, bias = self.channel_values()
+            return F.batch_norm(x, mean, var, weight, bias, eps=self.eps)
         mean, var = self._statistics(x)
         scale = (var + self.eps).rsqrt() * (1 if self.weight is None else self.weight)
-        shift = -mean * scale if bias is None else bias - mean * scale
+        shift = -self._of_all(mean) * scale
+        if self.bias is not None:
+            shift = shift + self._of_all(self.bias)
         shape = (1, -1, *[1] * (x.dim() - 2))
         a, b = (by_channel(t, self.in_type, 0).view(shape) for t in (scale, shift))
         return torch.addcmul(b, x, a).to(x.dtype)  # factors in half precision would move whole fields
 
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean (zero for fields that are not permuted) and variance of each field; follow them in training."""
+        """Return the mean of each permuted field and the variance of each field; follow them in training."""
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         variances, means = torch.var_mean(wide, (0, *range(2, x.dim())), correction=0)
-        centres, spreads, unbiased = [], [], []
+        centres, spreads, unbiased = [means[:0]], [], []
         for (kind, _, v), (_, _, m) in zip(
             blocks(variances, self.in_type, 0), blocks(means, self.in_type, 0), strict=True
         ):
-            moved = not kind.permutes
-            centres.append(m.new_zeros(len(m)) if moved else m.mean(1))
-            spreads.append((v + (m - centres[-1][:, None]).square()).mean(1))
             count = x.numel() // x.shape[1] * kind.dim
-            unbiased.append(spreads[-1] * (1 if moved else count / max(count - 1, 1)))
+            if kind.permutes:
+                centres.append(m.mean(1))
+                spreads.append((v + (m - centres[-1][:, None]).square()).mean(1))
+                unbiased.append(spreads[-1] * (count / max(count - 1, 1)))
+            else:
+                spreads.append((v + m.square()).mean(1))
+                unbiased.append(spreads[-1])
         mean, var = joined(centres, 0), joined(spreads, 0)
         if self.training and self.track_running_stats:
             self._update(mean.detach(), joined(unbiased, 0).detach())
         return mean, var
+
+    def channel_values(self) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+        """Return running mean, running variance, weight and bias of every channel, each `None` where there is none."""
+        fields = (
+            None if self.running_mean is None else self._of_all(self.running_mean),
+            self.running_var,
+            self.weight,
+            None if self.bias is None else self._of_all(self.bias),
+        )
+        mean, var, weight, bias = (None if t is None else by_channel(t, self.in_type, 0) for t in fields)
+        return mean, var, weight, bias
+
+    def _of_all(self, values: Tensor) -> Tensor:
+        """Spread values of the permuted fields over all fields; the others have 0."""
+        parts, used = [], 0
+        for kind, fields in self.in_type.blocks:
+            parts.append(values[used : used + fields] if kind.permutes else values.new_zeros(fields))
+            used += fields if kind.permutes else 0
+        return joined(parts, 0)
 
     def _channels_last(self, x: Tensor) -> Tensor:
         """Map an input whose channels lie innermost in memory to an output that lies alike."""
