@@ -186,7 +186,8 @@ def test_spaces_equal_those_of_e2cnn(e2cnn, name):
     assert compared >= 20
 
 
-FROZEN = json.loads((Path(__file__).parent / "oracles" / "steerable_golden.json").read_text())
+GOLDEN = Path(__file__).parent / "oracles" / "steerable_golden.json"
+FROZEN = json.loads(GOLDEN.read_text())
 
 
 @pytest.mark.parametrize(
@@ -194,12 +195,18 @@ FROZEN = json.loads((Path(__file__).parent / "oracles" / "steerable_golden.json"
 )
 def test_frozen_kernels(case):
     """What trained weights stand on: a change of these numbers makes checkpoints mean something else."""
+    values, orders = golden(case)
+    assert np.allclose(values, case["values"], atol=1e-9)
+    assert orders == case["orders"]
+
+
+def golden(case):
+    """One number for each kernel, and the orders of its operators."""
     group = pdo.group(case["group"])
     r_in, r_out = (golden_kind(group, case[end]) for end in ("in", "out"))
     found = space(family(case["family"]) if group.dim == 2 else pdo.filters.default(3), case["size"], r_out, r_in)
-    probe = np.cos(np.arange(found.basis[0].size))
-    assert np.allclose(found.basis.reshape(len(found.basis), -1) @ probe, case["values"], atol=1e-9)
-    assert list(found.orders) == case["orders"]
+    flat = found.basis.reshape(len(found.basis), -1)
+    return [round(v, 12) for v in flat @ np.cos(np.arange(flat.shape[1]))], list(found.orders)
 
 
 def golden_kind(group, text):
@@ -391,3 +398,8 @@ def test_operators_are_those_of_the_theory():
     curl = space(filters, 1, O2.irrep(0, pseudo=True).blocks[0][0], O2.vector(1).blocks[0][0]).basis
     assert np.allclose(curl[:, 0] * np.sqrt(2), [[[0, 0, 1], [0, -1, 0]]])
     assert not len(space(filters, 1, O2.trivial(1).blocks[0][0], O2.irrep(0, pseudo=True).blocks[0][0]).basis)
+
+
+if __name__ == "__main__":  # freezes anew
+    lines = [json.dumps({**case, **dict(zip(("values", "orders"), golden(case), strict=True))}) for case in FROZEN]
+    GOLDEN.write_text("[\n" + ",\n".join(lines) + "\n]\n")
