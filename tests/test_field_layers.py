@@ -555,7 +555,7 @@ def test_gradients(name):
     made = FINITE[name](C4.irrep(1) + C4.trivial()).double()
     x = torch.randn(2, made.in_type.channels, 3, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(made, (x,))
-    if layer.startswith("BatchNorm"):
+    if name.startswith("BatchNorm"):
         assert torch.autograd.gradgradcheck(made, (x,))
 
 
