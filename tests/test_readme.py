@@ -109,6 +109,28 @@ def test_volumes(readme):
     assert ours["any"]["mean"] + 3 * ours["any"]["sd"] < plain["any"]["mean"]
 
 
+def test_flow(readme):
+    rows = {row["net"]: row for row in result("optical-flow.json")["rows"]}
+    upright = [row["endpoint_error_pixels"]["0"]["mean"] for row in rows.values()]
+    every = [row["mean_over_angles_pixels"]["mean"] for row in rows.values()]
+    for values, place in ((upright, "upright"), (every, "over all angles")):
+        assert f"{place} {', '.join(f'{v:.2f}' for v in values)} pixels" in readme
+    plain, _, regular, irreducible = rows.values()
+    for row in (regular, irreducible):
+        assert row["mean_over_angles_pixels"]["mean"] < plain["mean_over_angles_pixels"]["mean"] / 2
+        assert 0.9 < row["parameters"] / plain["parameters"] < 1.1
+
+
+def test_representations(readme):
+    measured = result("bench-representations.json")
+    for key, name in PHASES.items():
+        ratios = [row[key]["ratio"] for row in measured["layers"]]
+        assert f"{name} {min(ratios):.2f} to {max(ratios):.2f} times" in readme
+        assert max(ratios) < 1.1
+    plane = [row["median_ms"] for row in measured["construction"] if not row["case"].startswith(("O,", "nn"))]
+    assert f"{min(plane):.0f} to {max(plane):.0f} ms" in readme
+
+
 def test_equivariance_of_the_trained_network(readme):
     panels = result("equivariance-mnist-rot-small-gaussian-seed0.json")
     depth = list(panels["depth"]["45 degrees"].values())

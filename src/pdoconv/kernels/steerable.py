@@ -61,7 +61,7 @@ def space(filters: Filters, size: int, out: Representation, into: Representation
         orders = orders * copies
     else:
         moved, orders = _closed(filters, out.group, size)
-        starts = [_generators(r) for r in (out, into)]
+        starts = [list(_generators(r)) for r in (out, into)]
         if len(starts[0]) * into.dim < len(starts[1]) * out.dim:
             starts[1] = list(range(into.dim))
         else:
@@ -112,7 +112,8 @@ def _closed(filters: Filters, group: Group, size: int) -> tuple[Array, tuple[int
     return np.stack(copies, axis=1), tuple(orders[b] for _, b in places)
 
 
-def _generators(r: Representation) -> list[int]:
+@lru_cache(maxsize=256)
+def _generators(r: Representation) -> tuple[int, ...]:
     """Return unit vectors, as few as come first, whose copies span the field."""
     found: list[int] = []
     copies = np.zeros((0, r.dim))
@@ -124,7 +125,7 @@ def _generators(r: Representation) -> list[int]:
             copies = more
         if rank == r.dim:
             break
-    return found
+    return tuple(found)
 
 
 def _independent(candidates: Array, largest: float) -> list[tuple[int, Array]]:
