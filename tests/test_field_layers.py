@@ -621,3 +621,52 @@ def test_angles_of_a_continuous_group():
     turned = net(net.in_type.mix(x, rotation(angle)))
     assert relative(turned, net.out_type.mix(net(x), rotation(angle))) < 1e-12
     assert relative(turned, net.out_type.mix(net(x), rotation(-angle))) > 0.1
+
+
+def test_empty_and_single_batches():
+    """An empty batch leaves the statistics alone; one value a field has no variance."""
+    layer = pdo.BatchNorm2d(D4.trivial() + D4.irrep(1))
+    layer(torch.randn(4, 3, 5, 5))
+    before = copy.deepcopy(layer.state_dict())
+    layer(torch.zeros(0, 3, 5, 5))
+    assert all(torch.equal(layer.state_dict()[k], before[k]) for k in ("running_mean", "running_var"))
+    with pytest.raises(ValueError, match="more than one value"):
+        layer(torch.zeros(1, 3, 1, 1))
+
+
+def test_sequential_looks_into_plain_containers():
+    conv = pdo.PDOConv2d(C8.trivial(1), C8.irrep(1, 4), padding=2)
+    for part in (nn.Sequential(nn.Dropout(), nn.ReLU()), nn.Softmax2d(), nn.MaxPool2d(2)):
+        with pytest.raises(ValueError, match="breaks the symmetry"):
+            pdo.Sequential(conv, part)
+    inner = nn.Sequential(pdo.NormPool(C8.irrep(1, 4)), nn.ReLU())  # types of its own
+    assert pdo.Sequential(conv, inner).out_type is None
+
+
+def test_pointwise_functions_that_are_no_modules():
+    net = pdo.Sequential(
+        pdo.PDOConv2d(C8.trivial(1), C8.regular(1)),
+        pdo.BatchNorm2d(C8.regular(1)),
+        pdo.PointwiseActivation(C8.regular(1), torch.relu),
+    ).eval()
+    plain, x = pdo.export(net), torch.randn(1, 1, 8, 8)
+    assert not any(hasattr(part, "in_type") for part in plain.modules())
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in plain.modules())
+    assert relative(plain(x), net(x)) < 1e-5
+    for bad in (nn.ReLU, "relu"):
+        with pytest.raises(ValueError, match="expected a function"):
+            pdo.PointwiseActivation(C8.regular(1), bad)
+
+
+def test_pooled_vectors_are_measured_as_vectors():
+    """A network that says vectors is compared after turning them, without being told."""
+    hidden = C4.regular(4)
+    net = pdo.Sequential(
+        pdo.PDOConv2d(C4.trivial(1), hidden, padding=2),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        pdo.VectorOutput(hidden),
+    ).double()
+    assert pdo.equivariance_error(net) < 1e-12
+    assert pdo.equivariance_error(net, out_type=C4.trivial(2)) > 0.1

@@ -121,4 +121,4 @@ def test_values():
     assert pickle.loads(pickle.dumps(C8)) == C8 == copy.deepcopy(C8)
     assert len({C8, pdo.group("p8"), pdo.dihedral(8)}) == 2
     with pytest.raises(ValueError, match="read-only"):
-        C8.matrices[0, 0, 0] = 2
+        Group("another", C8.matrices).matrices[0, 0, 0] = 2

@@ -176,6 +176,20 @@ def test_restriction_of_regular_fields():
     assert pdo.so2().irrep(4, 1).restrict(pdo.cyclic(8)) == pdo.cyclic(8).irrep(4, 2)
 
 
+def test_restrict_makes_few_blocks():
+    """Fields of one kind come together, whatever a field falls into: each pair of blocks costs a layer time."""
+    for field, subgroup in [
+        (pdo.dihedral(8).irrep(1, 32), pdo.dihedral(1)),
+        (pdo.dihedral(8).quotient(pdo.dihedral(1), 16), pdo.dihedral(4)),
+        (pdo.octahedral().vector(16), pdo.group("D4", dim=3)),
+    ]:
+        layer = pdo.Restrict(field, subgroup)
+        assert len(layer.out_type.blocks) <= 3
+        x = torch.randn(1, field.channels, *(2,) * field.group.dim, dtype=torch.float64)
+        for matrix in subgroup.matrices:
+            assert (layer.out_type.mix(layer(x), matrix) - layer(field.mix(x, matrix))).abs().max() < 1e-12
+
+
 def test_restriction_in_the_wrong_order_is_caught():
     """Negative control: C16's channels taken for C8's without being put in order."""
     C16, C8 = pdo.cyclic(16), pdo.cyclic(8)
@@ -257,3 +271,33 @@ def test_names_follow_the_table():
     assert pdo.Representation(C4, "mine", np.zeros((4, 1), int)).name == "trivial"
     assert C1.regular(1) != C1.trivial(1)
     assert pdo.PDOConv2d(C1.regular(1), C1.regular(1), filters=pdo.filters.paper()).weight.shape == (1, 1, 1, 9)
+
+
+@pytest.mark.parametrize("name", ["C59h", "D50h"])
+def test_large_groups(name):
+    """Eigenvalues that happen to lie close are kept apart."""
+    group = pdo.group(name)
+    assert sum(r.dim * r.copies for r in irreps(group)) == group.order
+
+
+def test_pickles_hold_the_table_alone():
+    regular = pdo.icosahedral().regular(1).blocks[0][0]
+    assert regular.matrices.shape == (60, 60, 60)
+    copy = pickle.loads(pickle.dumps(regular))
+    assert copy == regular
+    assert len(pickle.dumps(regular)) < 60_000
+    with pytest.raises(ValueError, match="read-only"):
+        copy.table[0, 0] = 1
+
+
+def test_sums_of_frequencies_are_no_irrep():
+    SO2 = pdo.so2()
+    both = np.zeros((64, 4, 4))
+    both[:, :2, :2], both[:, 2:, 2:] = SO2.irrep(1).blocks[0][0].matrices, SO2.irrep(2).blocks[0][0].matrices
+    kind = pdo.Representation(SO2, "both", both)
+    assert kind == pdo.Representation(SO2, "again", both)
+    with pytest.raises(ValueError, match="no element of the group"):
+        kind.at(rotation(0.3))
+    assert pdo.Representation(SO2, "mine", SO2.irrep(2).blocks[0][0].table).at(rotation(0.3)) == pytest.approx(
+        rotation(0.6)
+    )

@@ -36,7 +36,7 @@ NORMS: dict[int, type[nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d]] = {
 }
 MAXIMA: dict[int, type[nn.Module]] = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
 MEANS: dict[int, type[nn.Module]] = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d}
-TRACED = (GatedActivation, GroupPool, NormActivation, NormPool, Restrict)
+TRACED = (GatedActivation, GroupPool, NormActivation, NormPool, PointwiseActivation, Restrict)
 DROPOUTS = (FieldDropout, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 
@@ -77,8 +77,8 @@ def _replace(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
         return _plain_vectors(module)
     if isinstance(module, TRACED) or (isinstance(module, MaxPool) and not module.in_type.permuted):
         return fx.symbolic_trace(_Unchecked(module)).eval()
-    if isinstance(module, PointwiseActivation):
-        return _replace(module.function, done) if isinstance(module.function, nn.Module) else module
+    if isinstance(module, PointwiseActivation) and isinstance(module.function, nn.Module):
+        return _replace(module.function, done)
     if isinstance(module, MaxPool | AvgPool):
         pools = MAXIMA if isinstance(module, MaxPool) else MEANS
         return pools[module.in_type.group.dim](module.kernel_size, module.stride, module.padding)

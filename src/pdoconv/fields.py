@@ -52,7 +52,7 @@ class FieldType:
             if isinstance(fields, bool) or not isinstance(fields, int) or fields < 1:
                 raise ValueError(f"The number of fields must be a whole number of at least 1, received {fields!r}.")
             if merged and merged[-1][0] == kind:
-                merged[-1] = (kind, merged[-1][1] + fields)
+                merged[-1] = (merged[-1][0], merged[-1][1] + fields)
             else:
                 merged.append((kind, fields))
         if not merged:
@@ -130,7 +130,7 @@ class FieldType:
         Raises:
             ValueError: If fields of this type cannot be moved by it.
         """
-        parts = [kind.at(matrix) for kind, fields in self.blocks for _ in range(fields)]
+        parts = [part for kind, fields in self.blocks for part in [kind.at(matrix)] * fields]
         whole = np.zeros((self.channels, self.channels))
         start = 0
         for part in parts:
@@ -140,9 +140,12 @@ class FieldType:
 
     def mix(self, x: Tensor, matrix: Matrix) -> Tensor:
         """Act with a motion on channels alone, `(batch, channels, ...)`; arguments and errors of `matrix`."""
+        found = int(self.group.find(np.asarray(matrix)[None])[0]) if self.permuted else -1
+        if found >= 0:
+            return x[:, torch.as_tensor(self.permutation(found), device=x.device)]
         whole = self.matrix(matrix)
-        if np.isin(whole, (0, 1)).all():
-            return x[:, torch.as_tensor(whole.argmax(axis=1), device=x.device)]
+        if np.array_equal(whole, np.eye(len(whole))):
+            return x
         if not x.is_floating_point():
             raise ValueError(f"{self} mixes channels: expected floating-point maps, received {x.dtype}: use x.float().")
         return torch.einsum("ij,bj...->bi...", torch.as_tensor(whole, dtype=x.dtype, device=x.device), x)

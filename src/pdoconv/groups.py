@@ -5,7 +5,7 @@ that have names are in `pdoconv.pointgroups`.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,10 @@ class Group:
         continuous: Whether the table only samples a group of all rotations of the plane, evenly and finely enough for
             averages over the group to be exact.
 
+    Attributes:
+        order: Number of elements in the table.
+        dim: Dimension of the space that the group acts on.
+
     Raises:
         ValueError: If the matrices are not orthogonal, not distinct, not closed under the product, or do not start
             with the identity.
@@ -39,6 +43,8 @@ class Group:
     name: str
     matrices: NDArray[np.float64]
     continuous: bool = False
+    order: int = field(init=False)
+    dim: int = field(init=False)
 
     def __post_init__(self) -> None:
         """Copy the table, check it, and make it read-only."""
@@ -47,7 +53,8 @@ class Group:
             raise ValueError(f"Group {self.name}: expected matrices (order, dim, dim), received shape {m.shape}.")
         m = nearly_halves(m)  # cos(pi / 2) and its like
         m.setflags(write=False)
-        object.__setattr__(self, "matrices", m)
+        for name, value in (("matrices", m), ("order", len(m)), ("dim", m.shape[1])):
+            object.__setattr__(self, name, value)
         if not np.allclose(m @ m.transpose(0, 2, 1), np.eye(self.dim), atol=_SAME):
             raise ValueError(f"Group {self.name}: every matrix must be orthogonal.")
         if np.abs(m[0] - np.eye(self.dim)).max() > _SAME:
@@ -56,16 +63,6 @@ class Group:
             raise ValueError(f"Group {self.name}: the same matrix stands in the table twice.")
         if (self.product < 0).any():
             raise ValueError(f"Group {self.name}: not closed, a product of two elements is missing from the table.")
-
-    @property
-    def order(self) -> int:
-        """Number of elements."""
-        return len(self.matrices)
-
-    @property
-    def dim(self) -> int:
-        """Dimension of the space that the group acts on."""
-        return int(self.matrices.shape[1])
 
     def find(self, matrices: Matrix) -> Table:
         """Return the index of each matrix `(..., dim, dim)` in the table, -1 where it is not an element."""

@@ -102,7 +102,7 @@ def _from_table(group: Group) -> tuple[Irrep, ...]:
     values, vectors = np.linalg.eigh(symmetric[group.relative])
     found: dict[tuple[float, ...], Irrep] = {}
     itself = np.trace(group.matrices, axis1=1, axis2=2)
-    for space in np.split(vectors, np.flatnonzero(np.diff(values) > 1e-6 * np.ptp(values)) + 1, axis=1):
+    for space in np.split(vectors, np.flatnonzero(np.diff(values) > 1e-10 * np.ptp(values)) + 1, axis=1):
         # (h f)(g) = f(h^-1 g)
         matrices = np.einsum("gi,hgj->hij", space, space[group.relative])
         character = np.trace(matrices, axis1=1, axis2=2)

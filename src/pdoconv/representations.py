@@ -29,7 +29,6 @@ class Representation:
         name: Printed name.
         table: Matrices `(|G|, D, D)`; or integers `(|G|, D)`, for one that only permutes channels:
             `(g f)[c] = f[table[g, c]]`.
-        frequency: (k, pseudo), where the representation is `irreps.planar` at every angle, as for SO(2).
 
     Attributes:
         dim: Number of channels D of a field.
@@ -42,7 +41,6 @@ class Representation:
     group: Group
     name: str
     table: Array | Table
-    frequency: tuple[int, bool] | None = None
     dim: int = field(init=False)
     permutes: bool = field(init=False)
 
@@ -93,6 +91,9 @@ class Representation:
     @cached_property
     def invariant(self) -> Array:
         """Rows that span the vectors that no element moves, `(n, D)`: for one that permutes, ones on each orbit."""
+        if self.permutation is not None:
+            orbits = {tuple(np.unique(places)): None for places in self.permutation.T}
+            return np.array([np.isin(np.arange(self.dim), places) for places in orbits], dtype=np.float64)
         projector = self.matrices.mean(0)
         rows: list[Array] = []
         for row in projector:  # a row has its largest entry on the diagonal
@@ -112,8 +113,9 @@ class Representation:
             return np.eye(1)
         if self == vector(self.group):
             return np.asarray(matrix)
-        if self.frequency is not None and self.group.contains(matrix):
-            return np.asarray(planar(self.group, np.asarray(matrix)[None], *self.frequency)[0])
+        frequency = _frequency(self) if self.group.continuous else None
+        if frequency is not None and self.group.contains(matrix):
+            return np.asarray(planar(self.group, np.asarray(matrix)[None], *frequency)[0])
         found = int(self.group.find(np.asarray(matrix)[None])[0])
         if found < 0 or self.group.continuous:
             raise ValueError(
@@ -134,6 +136,10 @@ class Representation:
     def __hash__(self) -> int:
         """Hash of group and table."""
         return hash((self.group, self._key))
+
+    def __reduce__(self) -> tuple[type["Representation"], tuple[Group, str, Array | Table]]:
+        """Pickle the table alone; the rest is derived."""
+        return Representation, (self.group, self.name, self.table)
 
     def __repr__(self) -> str:
         """Print as `Representation(C8: irrep(2), 2 channels)`."""
@@ -187,7 +193,7 @@ def irrep(group: Group, k: int, pseudo: bool = False) -> Representation:
         return trivial(group)
     name = f"irrep({k}{', pseudo' * pseudo})"
     if group.dim == 2:
-        return Representation(group, name, planar(group, group.matrices, k, pseudo), (k, pseudo))
+        return Representation(group, name, planar(group, group.matrices, k, pseudo))
     matrices = irreps(group)[k].matrices
     return Representation(group, name, np.linalg.det(group.matrices)[:, None, None] ** pseudo * matrices)
 
@@ -231,6 +237,13 @@ def orbit(kind: Representation, channel: int) -> Representation:
     mirrored = bool((np.linalg.det(stays) < 0).any())
     plane = f"{'D' if mirrored else 'C'}{len(stays) // (1 + mirrored)}"
     return quotient(kind.group, Group(plane if kind.group.dim == 2 else f"order {len(stays)}", stays))
+
+
+@lru_cache(maxsize=256)
+def _frequency(kind: Representation) -> tuple[int, bool] | None:
+    """Return (k, pseudo) of an irreducible representation of the plane, which is known at every angle."""
+    every = ((k, pseudo) for k in range(_last(kind.group) + 1) for pseudo in (False, True))
+    return next(((k, pseudo) for k, pseudo in every if irrep(kind.group, k, pseudo) == kind), None)
 
 
 def _last(group: Group) -> int:

@@ -132,13 +132,13 @@ def _independent(candidates: Array, largest: float) -> list[tuple[int, Array]]:
     """Gram-Schmidt in order; return places and unit vectors of those not made of the ones before, beside `largest`."""
     flat = candidates.reshape(len(candidates), -1)
     kept: list[tuple[int, Array]] = []
-    basis = np.zeros((0, flat.shape[1]))
+    basis = np.zeros((min(flat.shape), flat.shape[1]))
     for index, vector in enumerate(flat):
         left = vector
         for _ in range(2):  # the second time for rounding
-            left = left - basis.T @ (basis @ left)
+            left = left - basis[: len(kept)].T @ (basis[: len(kept)] @ left)
         size = np.linalg.norm(left)
         if size > _DEPENDS * largest:
-            basis = np.concatenate([basis, left[None] / size])
+            basis[len(kept)] = left / size
             kept.append((index, (left / size).reshape(candidates.shape[1:])))
     return kept

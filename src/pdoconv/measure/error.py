@@ -69,7 +69,8 @@ def equivariance_error(
         )
     if at and at not in dict(module.named_modules()):
         raise ValueError(f"at={at!r}: the module has no submodule of that name; see module.named_modules().")
-    said = out_type is not None
+    end = module.get_submodule(at) if at else module
+    said = out_type is not None or getattr(end, "out_type", None) is not None
     in_type, out_type = _types(module, at, in_type, out_type)
     dim = in_type.group.dim
     matrix = motion(rotation, reflection, dim)

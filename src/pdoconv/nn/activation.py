@@ -32,7 +32,8 @@ def require_pointwise(field: FieldType, function: object, who: str) -> None:
         if not (kind.permutes or (kind.signed and isinstance(function, ODD))):
             raise ValueError(
                 f"{who}: {field.group} does not permute the channels of {kind.name} fields but mixes them, so a "
-                f"function of single channels breaks the symmetry: use NormActivation or GatedActivation."
+                f"function of single channels breaks the symmetry: use NormActivation or GatedActivation, and the pools of "
+                f"this package."
             )
 
 
@@ -51,6 +52,8 @@ class PointwiseActivation(nn.Module):
     def __init__(self, in_type: FieldType, function: Callable[[Tensor], Tensor]) -> None:
         """Check and keep the arguments."""
         super().__init__()
+        if isinstance(function, type) or not callable(function):
+            raise ValueError(f"PointwiseActivation: expected a function such as nn.ReLU(), received {function!r}.")
         require_pointwise(in_type, function, type(self).__name__)
         self.in_type = self.out_type = in_type
         self.function = function
@@ -58,6 +61,10 @@ class PointwiseActivation(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map `(batch, channels, *space)` to the same shape."""
         self.in_type.check(x, type(self).__name__)
+        return self.activate(x)
+
+    def activate(self, x: Tensor) -> Tensor:
+        """Compute the output of a checked input."""
         return self.function(x)
 
     def extra_repr(self) -> str:

@@ -8,9 +8,8 @@ from pdoconv.nn.activation import require_pointwise
 
 MIXES_CHANNELS = (nn.Flatten, nn.Unflatten, nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle, nn.GLU)
 _MAXIMA = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d)
-_NOT_POINTWISE = {"MultiheadAttention", "Softmax", "Softmax2d", "LogSoftmax", "Softmin", "GLU"}
-_POINTWISE = tuple(getattr(activation, name) for name in activation.__all__ if name not in _NOT_POINTWISE)
-BY_CHANNEL = (*_POINTWISE, *_MAXIMA)
+_ACTIVATIONS = (getattr(activation, name) for name in activation.__all__ if name not in ("MultiheadAttention", "GLU"))
+BY_CHANNEL = (*_ACTIVATIONS, *_MAXIMA)
 
 
 class Sequential(nn.Sequential):
@@ -19,7 +18,7 @@ class Sequential(nn.Sequential):
     Plain tensors carry no type, so 32 channels of C8 would pass for 32 channels of C4 in a plain `nn.Sequential`.
     Activations and untyped modules without parameters (dropout, pooling) pass a type on; others end the check until
     the next typed layer. Activations and max pooling of single channels are refused behind fields whose channels the
-    group mixes.
+    group mixes, in plain containers too.
 
     Raises:
         ValueError: If two neighbours do not fit, or a module breaks the symmetry of the fields that it gets.
@@ -33,16 +32,18 @@ class Sequential(nn.Sequential):
         for position, module in enumerate(self):
             wanted = getattr(module, "in_type", None)
             if wanted is None:
-                if isinstance(module, BY_CHANNEL):
-                    if known is not None:
-                        require_pointwise(known, module, f"Sequential: module {position} ({type(module).__name__})")
-                elif isinstance(module, MIXES_CHANNELS) or next(module.parameters(), None) is not None:
-                    known = None
+                for part in module.modules():  # of a plain container too
+                    if hasattr(part, "in_type"):
+                        known = None
+                    elif isinstance(part, BY_CHANNEL) and known is not None:
+                        require_pointwise(known, part, f"Sequential: module {position} ({type(part).__name__})")
+                    elif isinstance(part, MIXES_CHANNELS) or next(part.parameters(recurse=False), None) is not None:
+                        known = None
                 continue
             if known is not None and wanted != known:
                 raise ValueError(
                     f"Sequential: module {position} ({type(module).__name__}) expects {wanted}, the layer before it "
-                    f"gives {known}. Make both of one group and of as many fields."
+                    f"gives {known}. Make both of one group, with the same kinds of fields and as many."
                 )
             if position == 0:
                 self.in_type = wanted

@@ -40,7 +40,8 @@ class GroupConv(GroupKernel):
             rule $(L + 2p - d(k-1) - 1) \bmod s = 0$; the layer warns once when it meets another side.
         padding: Pixels added on every side, or `"same"` (stride 1), or `"valid"`.
         dilation: Spacing of the kernel's taps.
-        bias: Learn one number a field; for irreducible fields other than the trivial one there is none to learn.
+        bias: Learn one number for each direction of a field that no element moves: one a permuted field, none for
+            irreducible fields but the trivial one.
         padding_mode: `"zeros"`, `"reflect"`, `"replicate"` or `"circular"`.
         init: `"unit"`: unit variance through deep stacks; `"authors"`: their 3x3 He initialisation (truncated normal).
         method: How to compute: `"dense"`: expand the kernel and call torch's convolution; `"derivatives"`: derivative

@@ -23,6 +23,7 @@ from pdoconv.filters import Filters
 from pdoconv.kernels.plan import pairs
 from pdoconv.kernels.steerable import count, space
 from pdoconv.kernels.weights import expand
+from pdoconv.nn.blocks import by_channel, joined
 from pdoconv.nn.checks import autocast_on
 from pdoconv.representations import Representation
 
@@ -89,15 +90,16 @@ class GroupKernel(nn.Module):
         with torch.autocast(self.weight.device.type, enabled=False) if autocast_on(self.weight) else nullcontext():
             w, columns = self.weight.to(exact).flatten(), len(self.in_type.blocks)
             parts = [self._part(w[p.start : p.stop].view(p.shape), p) for p in self.pieces]
-            rows = [torch.cat(parts[i : i + columns], 1) for i in range(0, len(parts), columns)]
-            dense = torch.cat(rows) if len(rows) > 1 else rows[0]
+            dense = joined([joined(parts[i : i + columns]) for i in range(0, len(parts), columns)], 0)
             return torch.unflatten(dense, 2, (self.kernel_size,) * self.in_type.group.dim).to(self.weight.dtype)
 
     def dense_bias(self) -> Tensor | None:
         """Return the bias of every channel, or `None`."""
         self._follow_weights()
-        if self.bias is None or self.spread is None:
+        if self.bias is None:
             return None
+        if self.spread is None:
+            return by_channel(self.bias, self.out_type, 0)
         return self.bias @ self.spread.to(self.bias.dtype)
 
     def _part(self, w: Tensor, piece: Piece) -> Tensor:
@@ -134,7 +136,8 @@ class GroupKernel(nn.Module):
                 setattr(
                     self, piece.constants, constant(kernels.reshape(len(kernels), math.prod(kernels.shape[1:])), dtype)
                 )
-        self.spread = constant(_spread(self.out_type), dtype) if self.bias is not None else None
+        plain = all(np.array_equal(kind.invariant, np.ones((1, kind.dim))) for kind, _ in self.out_type.blocks)
+        self.spread = None if plain or self.bias is None else constant(_spread(self.out_type), dtype)
         self._constants_on = (device, dtype)
         self._cache = None
 

@@ -95,10 +95,12 @@ class BatchNorm(_BatchNorm):
     def _train(self, x: Tensor, function: Callable[..., tuple[Tensor, Tensor, Tensor]]) -> Tensor:
         """Normalise by the statistics of the batch, with a function of `pdoconv.nn.normalise`, and keep them."""
         field, dtype = self.in_type, torch.promote_types(x.dtype, torch.float32)
+        if self.training and x.numel() == x.shape[1] and any(k.dim == 1 and k.permutes for k, _ in field.blocks):
+            raise ValueError(f"{type(self).__name__}: expected more than one value a field, received {tuple(x.shape)}.")
         weight = x.new_ones(field.fields, dtype=dtype) if self.weight is None else self.weight.to(dtype)
         bias = x.new_zeros(field.fields, dtype=dtype) if self.bias is None else self._of_all(self.bias.to(dtype))
         y, mean, var = function(x, weight, bias, self.eps, field)
-        if self.training and self.track_running_stats:
+        if self.training and self.track_running_stats and x.numel():
             means, unbiased, start = [mean[:0]], [], 0
             for kind, fields in field.blocks:
                 part, count = slice(start, start + fields), x.numel() // x.shape[1] * kind.dim

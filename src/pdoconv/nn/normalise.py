@@ -18,8 +18,8 @@ from pdoconv.nn.checks import transformed
 
 
 def fits(x: Tensor) -> bool:
-    """Tell whether `native` can take an input: on a CPU, and neither traced nor transformed by `torch.func`."""
-    return x.is_cpu and not torch.compiler.is_compiling() and not transformed()
+    """Tell whether `native` can take an input: on a CPU, not empty, neither traced nor transformed by `torch.func`."""
+    return x.is_cpu and x.numel() > 0 and not torch.compiler.is_compiling() and not transformed()
 
 
 def composed(x: Tensor, weight: Tensor, bias: Tensor, eps: float, field: FieldType) -> tuple[Tensor, Tensor, Tensor]:

@@ -107,7 +107,7 @@ class VectorOutput(GroupKernel):
 
 
 class Restrict(nn.Module):
-    """Go on with a subgroup: the channels of permuted fields in its order, nothing else.
+    """Go on with a subgroup: the same channels in its order, fields of one kind together.
 
     D16 regular becomes 2 C16 regular, C16 regular becomes 2 C8 regular. A network that is equivariant to a large group
     in its first layers can so be to a smaller one later, where orientation begins to mean something.
@@ -135,12 +135,14 @@ class Restrict(nn.Module):
         kinds: list[tuple[Representation, int]] = []
         order: list[int] = []
         for whole, fields in in_type.blocks:
-            pieces = restrict(whole, subgroup)
-            for kind in pieces * fields:
-                start = len(order)
-                for part, channels in _orbits(kind):
-                    kinds.append((part, 1))
-                    order += [start + c for c in channels]
+            parts, start, first = [], 0, len(order)
+            for kind in restrict(whole, subgroup):
+                parts += [(part, [start + c for c in channels]) for part, channels in _orbits(kind)]
+                start += kind.dim
+            for wanted in dict.fromkeys(part for part, _ in parts):  # few blocks: each pair costs a layer time
+                own = [channels for part, channels in parts if part == wanted]
+                kinds.append((wanted, fields * len(own)))
+                order += [first + f * whole.dim + c for f in range(fields) for channels in own for c in channels]
         self.in_type, self.out_type = in_type, FieldType(subgroup, tuple(kinds))
         self._order = order if order != list(range(len(order))) else None
         self.register_buffer("order", self._table(), persistent=False)
