@@ -32,8 +32,8 @@ def require_pointwise(field: FieldType, function: object, who: str) -> None:
         if not (kind.permutes or (kind.signed and isinstance(function, ODD))):
             raise ValueError(
                 f"{who}: {field.group} does not permute the channels of {kind.name} fields but mixes them, so a "
-                f"function of single channels breaks the symmetry: use NormActivation or GatedActivation, and the pools of "
-                f"this package."
+                f"function of single channels breaks the symmetry: use NormActivation or GatedActivation, and this "
+                f"package's pools."
             )
 
 

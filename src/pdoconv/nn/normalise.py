@@ -33,7 +33,9 @@ def composed(x: Tensor, weight: Tensor, bias: Tensor, eps: float, field: FieldTy
         field: The type.
     """
     wide = x.to(weight.dtype)
-    var, mean = torch.var_mean(wide, (0, *range(2, x.dim())), correction=0)
+    mean = var = wide.new_zeros(x.shape[1])  # of an empty batch
+    if x.numel():
+        var, mean = torch.var_mean(wide, (0, *range(2, x.dim())), correction=0)
     mean, var = _of_fields(mean, var, field)
     scale = weight * (var + eps).rsqrt()
     shape = (1, -1, *[1] * (x.dim() - 2))
