@@ -233,6 +233,8 @@ C8 = pdo.cyclic(8)
         ({"init": "he"}, "init must be"),
         ({"filters": "paper"}, "finds one by name"),
         ({"out_type": pdo.cyclic(4).regular(1)}, "use one group"),
+        ({"out_type": 8}, "expected a field type"),
+        ({"in_type": None}, "expected a field type"),
         ({"out_type": C8.irrep(1, 1), "method": "fourier"}, "all regular or all trivial of finite"),
     ],
 )

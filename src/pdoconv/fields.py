@@ -85,6 +85,8 @@ class FieldType:
 
     def __add__(self, other: "FieldType") -> "FieldType":
         """Stack the channels of two types of the same group."""
+        if not isinstance(other, FieldType):
+            return NotImplemented
         if self.group != other.group:
             raise ValueError(f"Cannot add fields of {self.group} and of {other.group}: use one group.")
         return FieldType(self.group, self.blocks + other.blocks)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pdoconv.fields import FieldType
 from pdoconv.nn.blocks import blocks, by_channel, joined, norms
-from pdoconv.nn.checks import require_dtype
+from pdoconv.nn.checks import require_dtype, require_type
 
 ODD = (nn.Tanh, nn.Softsign, nn.Tanhshrink, nn.Hardshrink, nn.Softshrink)
 """Functions with f(-x) = -f(x): they commute with changes of sign too."""
@@ -103,6 +103,7 @@ class NormActivation(nn.Module):
     ) -> None:
         """Check the arguments and make the bias."""
         super().__init__()
+        require_type("NormActivation", in_type)
         if function not in get_args(NormFunction):
             raise ValueError(
                 f"NormActivation: function must be one of {get_args(NormFunction)}, received {function!r}."
@@ -166,6 +167,7 @@ class GatedActivation(nn.Module):
     def __init__(self, out_type: FieldType) -> None:
         """Count the gates."""
         super().__init__()
+        require_type("GatedActivation", out_type)
         self.gates = sum(fields for kind, fields in out_type.blocks if not kind.permutes)
         self.out_type = out_type
         self.in_type = out_type.group.trivial(self.gates) + out_type if self.gates else out_type

@@ -7,6 +7,13 @@ from torch.autograd import forward_ad
 from pdoconv.fields import FieldType
 
 
+def require_type(name: str, *fields: object) -> None:
+    """Raise `ValueError` unless all are field types."""
+    for field in fields:
+        if not isinstance(field, FieldType):
+            raise ValueError(f"{name}: expected a field type such as cyclic(8).regular(4), received {field!r}.")
+
+
 def require_dim(layer: nn.Module, field: FieldType) -> None:
     """Raise `ValueError` unless the group acts in `layer.only_dim` dimensions, or in 1, 2 or 3 where that is `None`."""
     name, only, group = type(layer).__name__, layer.only_dim, field.group

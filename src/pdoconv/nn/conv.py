@@ -17,7 +17,15 @@ from pdoconv.filters import Filters
 from pdoconv.kernels import choice, ops
 from pdoconv.kernels.choice import Method
 from pdoconv.kernels.geometry import Geometry
-from pdoconv.nn.checks import autocast_on, padding_pixels, require_dim, require_dtype, require_geometry, transformed
+from pdoconv.nn.checks import (
+    autocast_on,
+    padding_pixels,
+    require_dim,
+    require_dtype,
+    require_geometry,
+    require_type,
+    transformed,
+)
 from pdoconv.nn.gridcheck import warn_off_grid
 from pdoconv.nn.init import draw
 from pdoconv.nn.kernel import GroupKernel
@@ -86,6 +94,7 @@ class GroupConv(GroupKernel):
     ) -> None:
         """Check the arguments, build the basis and draw the weights."""
         name = type(self).__name__
+        require_type(name, in_type, out_type)
         if in_type.group != out_type.group:
             raise ValueError(f"{name}: in_type is of {in_type.group}, out_type of {out_type.group}: use one group.")
         require_dim(self, in_type)

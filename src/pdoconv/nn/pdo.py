@@ -5,6 +5,7 @@ from dataclasses import replace
 from pdoconv.fields import FieldType
 from pdoconv.filters import PDOFilters
 from pdoconv.filters import default as default_filters
+from pdoconv.nn.checks import require_type
 from pdoconv.nn.conv import GroupConv, GroupConv1d, GroupConv2d, GroupConv3d
 
 
@@ -38,6 +39,7 @@ class PDOConv(GroupConv):
         **kwargs: object,
     ) -> None:
         """Choose the filter family."""
+        require_type(type(self).__name__, in_type, out_type)
         family = filters or default_filters(in_type.group.dim, kernel_size if isinstance(kernel_size, int) else 5)
         if frame_offset is not None:
             family = replace(family, frame_offset=frame_offset)
