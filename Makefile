@@ -52,7 +52,7 @@ equivariance: $(VENV)/ready .venv-escnn/ready .venv-e2cnn/ready
 families: $(VENV)/ready
 	$(BIN)/python benchmarks/families.py
 
-# Optical flow with vectors out, four networks trained three times each: about 40 minutes.
+# Optical flow with vectors out, four networks trained three times each: about 50 minutes.
 flow: $(VENV)/ready
 	$(BIN)/python examples/optical_flow.py
 

@@ -22,8 +22,9 @@ def family(operators=None, **options):
 def single(matrix):
     """A stand-in for a group: only the frames matter to a basis."""
     group = object.__new__(Group)
-    object.__setattr__(group, "name", "frame")
-    object.__setattr__(group, "matrices", np.asarray(matrix)[None])
+    values = {"name": "frame", "matrices": np.asarray(matrix)[None], "continuous": False, "order": 1, "dim": len(matrix)}
+    for name, value in values.items():
+        object.__setattr__(group, name, value)
     return group
 
 
