@@ -127,6 +127,9 @@ def test_representations(readme):
         ratios = [row[key]["ratio"] for row in measured["layers"]]
         assert f"{name} {min(ratios):.2f} to {max(ratios):.2f} times" in readme
         assert max(ratios) < 1.1
+    for layer, plain in (("BatchNorm2d", "nn.BatchNorm2d"), ("GatedActivation", "nn.ReLU")):
+        ratios = [row["forward_backward"]["ratio"] for row in measured["between"] if row["case"].endswith(layer)]
+        assert f"{min(ratios):.1f} to {max(ratios):.1f} times `{plain}`" in readme
     plane = [row["median_ms"] for row in measured["construction"] if not row["case"].startswith(("O,", "nn"))]
     assert f"{min(plane):.0f} to {max(plane):.0f} ms" in readme
 
