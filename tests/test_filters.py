@@ -22,8 +22,8 @@ def family(operators=None, **options):
 def single(matrix):
     """A stand-in for a group: only the frames matter to a basis."""
     group = object.__new__(Group)
-    values = {"name": "frame", "matrices": np.asarray(matrix)[None], "continuous": False, "order": 1, "dim": len(matrix)}
-    for name, value in values.items():
+    values = {"name": "frame", "matrices": np.asarray(matrix)[None], "continuous": False, "order": 1}
+    for name, value in {**values, "dim": len(matrix)}.items():
         object.__setattr__(group, name, value)
     return group
 
