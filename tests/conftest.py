@@ -1,5 +1,8 @@
+import copy
+import io
 import os
 import pathlib
+import pickle
 
 import numpy as np
 import pytest
@@ -26,6 +29,14 @@ def oracle():
 @pytest.fixture(autouse=True)
 def _fixed_seed():
     torch.manual_seed(0)
+
+
+def copies(module):
+    """A module copied, pickled, and saved and loaded by torch."""
+    buffer = io.BytesIO()
+    torch.save(module, buffer)
+    buffer.seek(0)
+    return copy.deepcopy(module), pickle.loads(pickle.dumps(module)), torch.load(buffer, weights_only=False)
 
 
 def relative(a, b):

@@ -75,10 +75,10 @@ def _replace(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
         return _plain_norm(module)
     if isinstance(module, VectorOutput):
         return _plain_vectors(module)
-    if isinstance(module, TRACED) or (isinstance(module, MaxPool) and not module.in_type.permuted):
-        return fx.symbolic_trace(_Unchecked(module)).eval()
     if isinstance(module, PointwiseActivation) and isinstance(module.function, nn.Module):
         return _replace(module.function, done)
+    if isinstance(module, TRACED) or (isinstance(module, MaxPool) and not module.in_type.permuted):
+        return fx.symbolic_trace(_Unchecked(module)).eval()
     if isinstance(module, MaxPool | AvgPool):
         pools = MAXIMA if isinstance(module, MaxPool) else MEANS
         return pools[module.in_type.group.dim](module.kernel_size, module.stride, module.padding)

@@ -106,6 +106,11 @@ class Group:
         return table
 
     @cached_property
+    def mirrors(self) -> NDArray[np.bool_]:
+        """Which elements have determinant -1, `(order,)`: reflections, and in space inversions and their like."""
+        return np.asarray(np.linalg.det(self.matrices) < 0)
+
+    @cached_property
     def lattice_elements(self) -> tuple[int, ...]:
         """Indices of the elements that map the pixel lattice to itself: for these, layers are exactly equivariant."""
         return tuple(g for g in range(self.order) if is_lattice_symmetry(self.matrices[g]))
@@ -115,7 +120,7 @@ class Group:
         if np.shape(matrices)[-2:] != (self.dim, self.dim):
             return False
         if self.continuous:
-            return bool((np.linalg.det(self.matrices) < 0).any() or (np.linalg.det(matrices) > 0).all())
+            return bool(self.mirrors.any() or (np.linalg.det(matrices) > 0).all())
         return bool((self.find(matrices) >= 0).all())
 
     def is_subgroup_of(self, other: "Group") -> bool:

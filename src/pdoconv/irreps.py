@@ -57,7 +57,7 @@ def planar(group: Group, matrices: Matrix, k: int, pseudo: bool = False) -> Arra
     m' is the first reflection of the table and m = diag(1, -1). One-dimensional, $\cos k t$, for k = 0 and half the
     number of rotations. `pseudo` multiplies by the determinant.
     """
-    mirrors = group.matrices[np.linalg.det(group.matrices) < 0]
+    mirrors = group.matrices[group.mirrors]
     flipped = np.linalg.det(matrices) < 0
     turned = np.where(flipped[:, None, None], matrices @ (mirrors[0] if len(mirrors) else MIRROR), matrices)
     t = k * np.arctan2(turned[:, 1, 0], turned[:, 0, 0])
@@ -85,7 +85,7 @@ def irreps(group: Group) -> tuple[Irrep, ...]:
 
 
 def _planar(group: Group) -> tuple[Irrep, ...]:
-    n = int((np.linalg.det(group.matrices) > 0).sum())
+    n = int((~group.mirrors).sum())
     mirrored = n < group.order
     found: dict[bytes, Irrep] = {}
     for k in (0, *([n // 2] if n % 2 == 0 else []), *range(1, (n + 1) // 2)):

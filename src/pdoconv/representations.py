@@ -188,14 +188,14 @@ def irrep(group: Group, k: int, pseudo: bool = False) -> Representation:
     last = _last(group)
     if isinstance(k, bool) or not isinstance(k, int) or not 0 <= k <= last:
         raise ValueError(f"irrep: {group} has irreducible representations 0 to {last}, received {k!r}.")
-    pseudo = bool(pseudo and (np.linalg.det(group.matrices) < 0).any())
+    pseudo = bool(pseudo and group.mirrors.any())
     if k == 0 and not pseudo:
         return trivial(group)
     name = f"irrep({k}{', pseudo' * pseudo})"
     if group.dim == 2:
         return Representation(group, name, planar(group, group.matrices, k, pseudo))
     matrices = irreps(group)[k].matrices
-    return Representation(group, name, np.linalg.det(group.matrices)[:, None, None] ** pseudo * matrices)
+    return Representation(group, name, np.where((group.mirrors & pseudo)[:, None, None], -matrices, matrices))
 
 
 def restrict(whole: Representation, subgroup: Group) -> tuple[Representation, ...]:
@@ -222,7 +222,7 @@ def _named(group: Group, matrices: Array, name: str) -> Representation:
     """Return the usual representation of these matrices, or one of this name."""
     found = Representation(group, name, matrices)
     if not found.permutes:
-        every = (irrep(group, k, pseudo) for k in range(_last(group) + 1) for pseudo in (False, True))
+        every = (irrep(group, *which) for which in _irreps(group))
         return next((r for r in (vector(group), *every) if r == found), found)
     usual = orbit(found, 0)
     return usual if usual == found else found
@@ -242,15 +242,19 @@ def orbit(kind: Representation, channel: int) -> Representation:
 @lru_cache(maxsize=256)
 def _frequency(kind: Representation) -> tuple[int, bool] | None:
     """Return (k, pseudo) of an irreducible representation of the plane, which is known at every angle."""
-    every = ((k, pseudo) for k in range(_last(kind.group) + 1) for pseudo in (False, True))
-    return next(((k, pseudo) for k, pseudo in every if irrep(kind.group, k, pseudo) == kind), None)
+    return next((which for which in _irreps(kind.group) if irrep(kind.group, *which) == kind), None)
+
+
+def _irreps(group: Group) -> list[tuple[int, bool]]:
+    """List k and pseudo of all that `irrep` knows."""
+    return [(k, pseudo) for k in range(_last(group) + 1) for pseudo in (False, True)]
 
 
 def _last(group: Group) -> int:
     """Return the largest k of `irrep`."""
     if group.dim != 2:
         return len(irreps(group)) - 1
-    return LARGEST_FREQUENCY if group.continuous else int((np.linalg.det(group.matrices) > 0).sum()) // 2
+    return LARGEST_FREQUENCY if group.continuous else int((~group.mirrors).sum()) // 2
 
 
 def _require_finite(group: Group, what: str) -> None:

@@ -24,6 +24,11 @@ class Filters(Protocol):
         ...
 
 
+def orders_of(filters: Filters, count: int) -> tuple[int, ...]:
+    """Return the order of the derivative that each of `count` weights stands for; 0 in families without orders."""
+    return tuple(getattr(filters, "orders", None) or [0] * count)
+
+
 def fingerprint(filters: Filters, group: Group, size: int) -> str:
     """Return a short hash of a basis, equal on every machine: saved models carry it and refuse a mismatch."""
     rounded = np.round(filters.basis(group, size), 9) + 0.0

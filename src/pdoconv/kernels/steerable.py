@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pdoconv.filters import Filters
+from pdoconv.filters.base import orders_of
 from pdoconv.groups import Group
 from pdoconv.representations import Representation
 
@@ -49,7 +50,8 @@ class Space:
 @lru_cache(maxsize=256)
 def space(filters: Filters, size: int, out: Representation, into: Representation) -> Space:
     """Return the equivariant kernels from fields `into` to fields `out`."""
-    moved, orders = filters.basis(out.group, size), _orders(filters, out.group, size)
+    moved = filters.basis(out.group, size)
+    orders = orders_of(filters, moved.shape[1])
     regular = [r.name == "regular" for r in (out, into)]
     if any(regular):
         if regular[0]:
@@ -95,14 +97,11 @@ def _average(moved: Array, left: Array, right: Array) -> Array:
     return np.ascontiguousarray(np.moveaxis(found.reshape(shape), 1, -1))
 
 
-def _orders(filters: Filters, group: Group, size: int) -> tuple[int, ...]:
-    return tuple(getattr(filters, "orders", None) or [0] * filters.basis(group, size).shape[1])
-
-
 @lru_cache(maxsize=64)
 def _closed(filters: Filters, group: Group, size: int) -> tuple[Array, tuple[int, ...]]:
     """Add turned copies of filters until the span holds them all: filter b of the frame h, moved by g, is b at g h."""
-    moved, orders = filters.basis(group, size), _orders(filters, group, size)
+    moved = filters.basis(group, size)
+    orders = orders_of(filters, moved.shape[1])
     every = moved.reshape(-1, int(np.prod(moved.shape[2:])))
     largest = float(np.linalg.norm(every, axis=1).max())
     if np.linalg.matrix_rank(every, tol=_DEPENDS * largest) == moved.shape[1]:

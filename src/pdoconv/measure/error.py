@@ -70,7 +70,8 @@ def equivariance_error(
     if at and at not in dict(module.named_modules()):
         raise ValueError(f"at={at!r}: the module has no submodule of that name; see module.named_modules().")
     end = module.get_submodule(at) if at else module
-    said = out_type is not None or getattr(end, "out_type", None) is not None
+    out_type = out_type or getattr(end, "out_type", None)
+    said = out_type is not None
     in_type, out_type = _types(module, at, in_type, out_type)
     dim = in_type.group.dim
     matrix = motion(rotation, reflection, dim)
@@ -186,8 +187,7 @@ def _types(
         first = first or getattr(part, "in_type", None)
     if last is None:
         outs = [t for part in module.modules() if (t := getattr(part, "out_type", None)) is not None]
-        end = module.get_submodule(at) if at else module
-        last = getattr(end, "out_type", None) or (outs[-1] if outs and not at else None)
+        last = outs[-1] if outs and not at else None
     if first is None or last is None:
         raise ValueError(
             "The module has no field types: pass them, such as in_type=cyclic(8).trivial(3) and "

@@ -179,9 +179,8 @@ class GatedActivation(nn.Module):
 
     def activate(self, x: Tensor) -> Tensor:
         """Compute the output of a checked input."""
-        both = torch.split(
-            x, [self.gates, self.out_type.channels], 1
-        )  # split, not slices: one gradient, not two to add
+        # a split, not two slices: one gradient, not two to add
+        both = torch.split(x, [self.gates, self.out_type.channels], 1)
         gates, parts, used = both[0].sigmoid(), [], 0
         for kind, fields, part in blocks(both[1], self.out_type):
             if not kind.permutes:

@@ -27,7 +27,6 @@ from pdoconv.nn.checks import (
     transformed,
 )
 from pdoconv.nn.gridcheck import warn_off_grid
-from pdoconv.nn.init import draw
 from pdoconv.nn.kernel import GroupKernel
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
@@ -115,12 +114,6 @@ class GroupConv(GroupKernel):
         self._off_grid_warned = False
         self._fast = choice.fast(method, filters, in_type, out_type, kernel_size)
         self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw the weights anew and set the bias to zero."""
-        draw(self, self.init)
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(batch, in_channels, *space)` to `(batch, out_channels, *space')`.

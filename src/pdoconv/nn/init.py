@@ -34,7 +34,7 @@ import torch
 from numpy.typing import NDArray
 
 from pdoconv.filters import Filters
-from pdoconv.filters.base import Basis
+from pdoconv.filters.base import Basis, orders_of
 from pdoconv.groups import Group
 from pdoconv.kernels.steerable import space
 
@@ -91,7 +91,7 @@ def _scales(layer: "GroupKernel", piece: "Piece", row: Sequence["Piece"]) -> NDA
     if piece.constants is None:  # one moved filter for each pair of channels that an element joins
         moved = layer.filters.basis(piece.out.group, layer.kernel_size)
         energy = np.tile((moved**2).sum(axis=(0, *range(2, moved.ndim))), piece.shape[2])
-        orders = np.tile(getattr(layer.filters, "orders", None) or [0] * moved.shape[1], piece.shape[2])
+        orders = np.tile(orders_of(layer.filters, moved.shape[1]), piece.shape[2])
     else:
         found = space(layer.filters, layer.kernel_size, piece.out, piece.into)
         energy, orders = (found.basis**2).reshape(len(found.basis), -1).sum(1), np.array(found.orders)
@@ -105,7 +105,7 @@ def _scales(layer: "GroupKernel", piece: "Piece", row: Sequence["Piece"]) -> NDA
 def _energy(filters: Filters, basis: Basis) -> NDArray[np.float64]:
     """Return the sum of squares of each basis filter, mean over the group, relative to the share it is to have."""
     energy = (basis**2).reshape(*basis.shape[:2], -1).sum(2).mean(0)
-    share = DAMPING ** (2.0 * np.array(getattr(filters, "orders", None) or [0] * len(energy)))
+    share = DAMPING ** (2.0 * np.array(orders_of(filters, len(energy))))
     return np.asarray(energy * share.mean() / share)
 
 

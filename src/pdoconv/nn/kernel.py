@@ -25,6 +25,7 @@ from pdoconv.kernels.steerable import count, space
 from pdoconv.kernels.weights import expand
 from pdoconv.nn.blocks import by_channel, joined
 from pdoconv.nn.checks import autocast_on
+from pdoconv.nn.init import draw
 from pdoconv.representations import Representation
 
 
@@ -50,6 +51,7 @@ class Piece(NamedTuple):
 class GroupKernel(nn.Module):
     """Weight, bias and dense kernel of an equivariant linear map; the base of `GroupConv`."""
 
+    init: str = "unit"
     basis: Tensor | None
     relative: Tensor | None
     spread: Tensor | None
@@ -64,7 +66,7 @@ class GroupKernel(nn.Module):
         device: torch.device | str | None,
         dtype: torch.dtype | None,
     ) -> None:
-        """Make parameters and constants; the weights are drawn elsewhere."""
+        """Make parameters and constants; `reset_parameters` draws the weights."""
         super().__init__()
         self.in_type, self.out_type, self.kernel_size, self.filters = in_type, out_type, kernel_size, filters
         self.pieces = _pieces(in_type, out_type, kernel_size, filters)
@@ -81,6 +83,12 @@ class GroupKernel(nn.Module):
             self.register_buffer(name, None, persistent=False)
         self._cache: tuple[str, Tensor, Tensor] | None = None
         self._set_constants()
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew and set the bias to zero."""
+        draw(self, self.init)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
     def kernel(self) -> Tensor:
         """Return the dense weight `(out_channels, in_channels, *kernel)` of the convolution, differentiable."""

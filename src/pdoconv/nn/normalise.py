@@ -102,10 +102,9 @@ class _Normalise(Function):
         rstd = (var + eps).rsqrt()
         scale, values = weight * rstd, x.numel() // x.shape[1]
         # dx = scale dy + slope xhat + shift, both over the number of values, the shift only where a mean is subtracted
-        share = [x.new_full((fields,), -1 / (values * kind.dim), dtype=dw.dtype) for kind, fields in field.blocks]
-        moved = [x.new_full((fields,), float(kind.permutes), dtype=dw.dtype) for kind, fields in field.blocks]
-        slope = scale * dw * joined(share, 0)
-        shift = scale * db * joined(share, 0) * joined(moved, 0)
+        share = [dw.new_full((fields,), -1 / (values * kind.dim)) for kind, fields in field.blocks]
+        moved = [dw.new_full((fields,), float(kind.permutes)) for kind, fields in field.blocks]
+        slope, shift = scale * joined(share, 0) * torch.stack((dw, db * joined(moved, 0)))
         if wide:
             slope = slope * rstd
             factors = by_channel(torch.stack((scale, slope, shift - slope * mean)), field, 1)

@@ -9,7 +9,6 @@ from pdoconv.filters import pointwise
 from pdoconv.groups import Group
 from pdoconv.nn.blocks import norms
 from pdoconv.nn.checks import require_dtype
-from pdoconv.nn.init import draw
 from pdoconv.nn.kernel import GroupKernel
 from pdoconv.representations import Representation, orbit, restrict
 
@@ -85,12 +84,6 @@ class VectorOutput(GroupKernel):
         """Draw the weights."""
         super().__init__(in_type, in_type.group.vector(vectors), 1, pointwise(), True, device, dtype)
         self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw the weights anew and set the bias, where vectors may have one, to zero."""
-        draw(self, "unit")
-        if self.bias is not None:
-            nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(batch, channels, *space)` or `(batch, channels)` to `vectors * dim` channels."""
