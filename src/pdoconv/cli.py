@@ -1,4 +1,4 @@
-"""Command line: `pdoconv train | evaluate | measure | export | table`."""
+"""Command line: `pdoconv train | evaluate | measure | compare | export | table`."""
 
 import json
 import sys
@@ -52,6 +52,7 @@ def train(
     label_smoothing: Annotated[float | None, typer.Option(help="Of the training loss.")] = None,
     filters: Annotated[str | None, typer.Option(help="Filter family, such as paper, band-limited, plain.")] = None,
     fields: Annotated[int | None, typer.Option(help="Regular fields of every layer (channels, if plain).")] = None,
+    system: Annotated[str | None, typer.Option(help="A system of the comparison (mnist-rot-compare).")] = None,
     train_on: Annotated[str | None, typer.Option(help="'train' (with validation apart) or 'all' (both).")] = None,
     samples: Annotated[int | None, typer.Option(help="Training volumes (volumes-small).")] = None,
     orientation: Annotated[str | None, typer.Option(help="Of the training volumes: upright, cube, any.")] = None,
@@ -79,6 +80,7 @@ def train(
         "label_smoothing": label_smoothing,
         "filters": filters,
         "fields": fields,
+        "system": system,
         "train_on": train_on,
         "samples": samples,
         "orientation": orientation,
@@ -166,6 +168,34 @@ def measure(
     write_json(table, {p: {k: {f"{x}": e for x, e in c.items()} for k, c in v.items()} for p, v in panels.items()})
     error_panels(panels, picture, title=f"{name}: relative equivariance error")
     print(f"Picture: {picture}\nTable: {table}")
+
+
+@app.command()
+@_plain_errors
+def compare(
+    data: Annotated[str, typer.Argument(help="'mnist-rot'.")],
+    systems: Annotated[str | None, typer.Option(help="Names with commas between; default all.")] = None,
+    budget: Annotated[str, typer.Option(help="'quick' (1 epoch each), 'standard' (5), 'long' (60).")] = "standard",
+    seeds: Annotated[int | None, typer.Option(help="Trainings of each; default 3 for four of them, else 1.")] = None,
+    runs: Annotated[Path, typer.Option(help="Folder of the runs; what is there goes on.")] = Path("runs/compare"),
+    result: Annotated[Path | None, typer.Option(help="File for table and pictures; default in the runs.")] = None,
+) -> None:
+    """Train every system alike on the same data: one table, two pictures. Goes on where it was stopped."""
+    from pdoconv.compare import compare as run_comparison
+    from pdoconv.compare import draw
+    from pdoconv.compare import table as comparison_table
+    from pdoconv.training.folder import write_json
+
+    if data != "mnist-rot":
+        raise ValueError(f"compare: expected 'mnist-rot', received {data!r}.")
+    chosen = {} if systems is None else {"systems": [name.strip() for name in systems.split(",")]}
+    done = run_comparison(budget=budget, seeds=seeds, runs=runs, **chosen)
+    if done is None:
+        raise ValueError("The comparison was interrupted: the same command goes on with it.")
+    path = result or runs / budget / "comparison.json"
+    write_json(path, done)
+    print(comparison_table(done))
+    print(f"Result: {path}\n" + "\n".join(f"Picture: {file}" for file in draw(done, path)))
 
 
 @app.command()

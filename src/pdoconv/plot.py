@@ -109,3 +109,48 @@ def vector_field(axes: Axes, image: Tensor, vectors: Tensor, *, step: int = 3, m
     u, v = vectors[:, rows][:, :, columns].numpy()
     axes.quiver(x, y, u, v, angles="xy", scale_units="xy", scale=1, color="tab:orange", width=0.008)
     axes.set(xticks=[], yticks=[])
+
+
+def comparison_scatter(systems: Mapping[str, tuple[int, Sequence[float]]], picture: Path, *, title: str) -> None:
+    """Draw test errors against numbers of parameters.
+
+    Args:
+        systems: Parameters and the error in percent of every run, by name.
+        picture: File to write.
+        title: Heading.
+    """
+    figure = _figure(7.5, 4.5)
+    axes = figure.subplots()
+    for place, (name, (parameters, errors)) in enumerate(systems.items()):
+        mean = sum(errors) / len(errors)
+        axes.plot([parameters] * len(errors), errors, "_", color=f"C{place}", markersize=9)
+        axes.plot(parameters, mean, "o", color=f"C{place}", markersize=5)
+        axes.annotate(name, (parameters, mean), xytext=(6, -3), textcoords="offset points", fontsize=7)
+    axes.set(xlabel="parameters", ylabel="test error, %", title=title, xscale="log", yscale="log")
+    axes.margins(x=0.15)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.grid(True, which="both", alpha=0.3)
+    figure.savefig(picture)
+
+
+def comparison_curves(curves: Mapping[str, Mapping[float, float]], picture: Path, *, title: str) -> None:
+    """Draw relative errors against the angle of a rotation in degrees, a curve for each system.
+
+    Args:
+        curves: Errors by angle, by name.
+        picture: File to write.
+        title: Heading.
+    """
+    figure = _figure(8.5, 4.5)
+    axes = figure.subplots()
+    for place, (name, errors) in enumerate(curves.items()):
+        style = ("-", "--")[place // 10 % 2]
+        axes.plot(list(errors), [max(e, 1e-4) for e in errors.values()], style, marker="o", markersize=2.5, label=name)
+    axes.set(xlabel="rotation, degrees", ylabel="relative change (floor 1e-4)", title=title, yscale="log")
+    axes.grid(True, which="both", alpha=0.3)
+    figure.legend(loc="outside right center", frameon=False, fontsize=7)
+    figure.savefig(picture)

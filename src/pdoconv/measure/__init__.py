@@ -1,5 +1,6 @@
 """How far a layer or a network is from equivariant: over angle, frequency, grid size and depth, for any module."""
 
+from pdoconv.measure.cost import multiply_adds as multiply_adds
 from pdoconv.measure.curves import equivariance_curve as equivariance_curve
 from pdoconv.measure.curves import error_over_depth as error_over_depth
 from pdoconv.measure.curves import error_over_size as error_over_size

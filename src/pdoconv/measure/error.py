@@ -172,7 +172,7 @@ def _run(module: nn.Module, x: Tensor, at: str | None) -> Tensor:
     target = module.get_submodule(at) if at else module
     handle = target.register_forward_hook(lambda _, __, y: caught.append(y))
     try:
-        with _eval_mode(module), torch.no_grad():
+        with eval_mode(module), torch.no_grad():
             for piece in torch.split(x, BATCH):
                 module(piece)
     finally:
@@ -197,7 +197,7 @@ def _types(
 
 
 @contextmanager
-def _eval_mode(module: nn.Module) -> Iterator[None]:
+def eval_mode(module: nn.Module) -> Iterator[None]:
     """Switch to eval mode and restore each submodule's own mode afterwards."""
     modes = {part: part.training for part in module.modules()}
     module.eval()

@@ -1,6 +1,13 @@
 """One file a paper's network."""
 
+from pdoconv.models.e2cnn import e2cnn as e2cnn
 from pdoconv.models.mnist_plain import mnist_plain as mnist_plain
 from pdoconv.models.mnist_small import mnist_small as mnist_small
+from pdoconv.models.p4cnn import p4cnn as p4cnn
+from pdoconv.models.p4cnn import z2cnn as z2cnn
+from pdoconv.models.ptn import ptn as ptn
+from pdoconv.models.registry import create as create
+from pdoconv.models.registry import names as names
+from pdoconv.models.sfcnn import sfcnn as sfcnn
 from pdoconv.models.volume_small import volume_plain as volume_plain
 from pdoconv.models.volume_small import volume_small as volume_small

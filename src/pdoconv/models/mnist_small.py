@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pdoconv.filters import PDOFilters, paper
-from pdoconv.nn import BatchNorm2d, MaxPool2d, PDOConv2d, Sequential
+from pdoconv.filters import Filters, paper
+from pdoconv.nn import BatchNorm2d, GroupConv2d, MaxPool2d, Sequential
 from pdoconv.pointgroups import cyclic
 
 
@@ -22,7 +22,7 @@ def mnist_small(
     *,
     classes: int = 10,
     fields: int = 7,
-    filters: PDOFilters | None = None,
+    filters: Filters | None = None,
     dropout: float = 0.2,
     init: Literal["unit", "authors"] = "authors",
 ) -> Sequential:
@@ -31,8 +31,8 @@ def mnist_small(
     Args:
         classes: Number of classes.
         fields: Regular fields of every layer.
-        filters: PDO family; default `pdoconv.filters.paper()`, the authors'. With thirteen operators six fields have as
-            many parameters as the authors' nine with seven.
+        filters: Filter family; default `pdoconv.filters.paper()`, the authors'. With thirteen operators six fields have
+            as many parameters as the authors' nine with seven.
         dropout: Probability of the elementwise dropout.
         init: Initialisation of the convolutions, see `pdoconv.nn.GroupConv`.
 
@@ -47,7 +47,7 @@ def mnist_small(
     layers: list[nn.Module] = []
     for number in range(1, 7):
         incoming = image if number == 1 else hidden
-        conv = PDOConv2d(incoming, hidden, filters=filters or paper(), padding=1, bias=False, init=init)
+        conv = GroupConv2d(incoming, hidden, 5, filters=filters or paper(), padding=1, bias=False, init=init)
         layers += [conv, BatchNorm2d(hidden, eps=1e-3), nn.ReLU()]
         layers += [MaxPool2d(hidden, 2)] if number == 2 else [nn.Dropout(dropout)]
     classifier = nn.Conv2d(hidden.channels, classes, 4, bias=False)

@@ -20,6 +20,9 @@ from pdoconv.nn.pdo import PDOConv as PDOConv
 from pdoconv.nn.pdo import PDOConv1d as PDOConv1d
 from pdoconv.nn.pdo import PDOConv2d as PDOConv2d
 from pdoconv.nn.pdo import PDOConv3d as PDOConv3d
+from pdoconv.nn.polar import LogPolar as LogPolar
+from pdoconv.nn.polar import PolarConv2d as PolarConv2d
+from pdoconv.nn.polar import centroid as centroid
 from pdoconv.nn.pool import AvgPool as AvgPool
 from pdoconv.nn.pool import AvgPool1d as AvgPool1d
 from pdoconv.nn.pool import AvgPool2d as AvgPool2d

@@ -39,12 +39,10 @@ def autocast_on(x: Tensor) -> bool:
 
 
 def require_geometry(name: str, kernel_size: int, stride: int, dilation: int) -> None:
-    """Raise `ValueError` unless all are whole numbers of at least 1 and the kernel has a centre pixel."""
+    """Raise `ValueError` unless all are whole numbers of at least 1; filter families may ask for an odd kernel too."""
     for role, value in (("kernel_size", kernel_size), ("stride", stride), ("dilation", dilation)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{name}: {role} must be one whole number >= 1, received {value!r}.")
-    if kernel_size % 2 == 0:
-        raise ValueError(f"{name}: an even kernel_size has no centre pixel, received {kernel_size}: use an odd one.")
 
 
 def padding_pixels(name: str, padding: int | str, kernel_size: int, stride: int, dilation: int) -> int:
@@ -52,6 +50,8 @@ def padding_pixels(name: str, padding: int | str, kernel_size: int, stride: int,
     if padding == "same":
         if stride != 1:
             raise ValueError(f"{name}: padding='same' needs stride 1, received stride {stride}: give a number.")
+        if kernel_size % 2 == 0:
+            raise ValueError(f"{name}: padding='same' needs an odd kernel_size, received {kernel_size}: give a number.")
         return dilation * (kernel_size - 1) // 2
     if padding == "valid":
         return 0

@@ -41,7 +41,7 @@ class GroupConv(GroupKernel):
     Args:
         in_type: Type of the input, with fields of any kind.
         out_type: Type of the output, of the same group.
-        kernel_size: Odd side of the kernel.
+        kernel_size: Side of the kernel; odd in most families, rotated pixels have even ones too.
         filters: Filter family, such as `pdoconv.filters.paper()` or `pdoconv.filters.pointwise()`.
         stride: Sampling step. With a step above 1 lattice symmetries stay exact only for sides that obey the grid
             rule $(L + 2p - d(k-1) - 1) \bmod s = 0$; the layer warns once when it meets another side.

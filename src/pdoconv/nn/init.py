@@ -83,7 +83,8 @@ def _draw_framed(layer: "GroupKernel") -> None:
         if centre:
             weight.sub_(weight.mean((1, 2), keepdim=True))
             variance *= shared / (shared - 1)
-        weight.mul_(torch.as_tensor(np.sqrt(variance / fan_in) / scale, dtype=weight.dtype, device=weight.device))
+        std = np.sqrt(variance / fan_in) * _inverse(scale)
+        weight.mul_(torch.as_tensor(std, dtype=weight.dtype, device=weight.device))
 
 
 def _scales(layer: "GroupKernel", piece: "Piece", row: Sequence["Piece"]) -> NDArray[np.float64]:
@@ -99,7 +100,12 @@ def _scales(layer: "GroupKernel", piece: "Piece", row: Sequence["Piece"]) -> NDA
     reached = sum(p.shape[1] * p.into.dim for p in row if p.stop > p.start)
     image = all(kind.name == "trivial" for kind, _ in layer.in_type.blocks)
     gain = 2 if piece.into.permutes and not image else 1  # of a ReLU
-    return np.asarray(np.sqrt(gain * piece.into.dim / reached * share / (share.sum() * energy)))
+    return np.asarray(np.sqrt(gain * piece.into.dim / reached * share / share.sum()) * _inverse(np.sqrt(energy)))
+
+
+def _inverse(scale: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return 1 / scale, and 0 for filters that are zero, such as a tap outside a disk."""
+    return np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 1e-9 * scale.max())
 
 
 def _energy(filters: Filters, basis: Basis) -> NDArray[np.float64]:
@@ -128,7 +134,7 @@ def _relu_gain(filters: Filters, group: Group, size: int, centre: bool) -> float
 def _autocorrelation(filters: Filters, basis: Basis) -> NDArray[np.float64]:
     """Return the autocorrelation of the filters on the lattice, each at its share: sum over them, mean over |G|."""
     kernel = basis.shape[2:]
-    taps = (basis.reshape(*basis.shape[:2], -1) / np.sqrt(_energy(filters, basis))[:, None]).reshape(
+    taps = (basis.reshape(*basis.shape[:2], -1) * _inverse(np.sqrt(_energy(filters, basis)))[:, None]).reshape(
         -1, math.prod(kernel)
     )
     places = np.indices(kernel).reshape(len(kernel), -1)

@@ -22,12 +22,8 @@ class Recipe(ABC):
     lr: float = 1e-2
     weight_decay: float = 0.1
     warmup: float = 0.3
-    dropout: float = 0.2
     label_smoothing: float = 0.1
     precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
-    filters: str = "plain"
-    """Filter family, or `"plain"` for the ordinary network beside it."""
-    fields: int = 1
 
     classes: ClassVar[int]
     image_shape: ClassVar[tuple[int, ...]]
@@ -35,16 +31,16 @@ class Recipe(ABC):
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for settings that cannot be run."""
-        if min(self.epochs, self.batch_size, self.fields) < 1 or self.seed < 0:
+        if min(self.epochs, self.batch_size) < 1 or self.seed < 0:
             raise ValueError(
-                f"Expected epochs >= 1, batch_size >= 1, fields >= 1 and seed >= 0, received {self.epochs}, "
-                f"{self.batch_size}, {self.fields}, {self.seed}."
+                f"Expected epochs >= 1, batch_size >= 1 and seed >= 0, received {self.epochs}, {self.batch_size}, "
+                f"{self.seed}."
             )
         finite = 0 < self.lr < float("inf") and 0 <= self.weight_decay < float("inf")
-        if not finite or not 0 <= self.label_smoothing < 1 or not 0 < self.warmup < 1 or not 0 <= self.dropout < 1:
+        if not finite or not 0 <= self.label_smoothing < 1 or not 0 < self.warmup < 1:
             raise ValueError(
-                f"Expected lr > 0, weight_decay >= 0, warmup in (0, 1), dropout and label_smoothing in [0, 1), "
-                f"received {self.lr}, {self.weight_decay}, {self.warmup}, {self.dropout}, {self.label_smoothing}."
+                f"Expected lr > 0, weight_decay >= 0, warmup in (0, 1), label_smoothing in [0, 1), received {self.lr}, "
+                f"{self.weight_decay}, {self.warmup}, {self.label_smoothing}."
             )
         if self.train_on not in ("train", "all") or self.precision not in ("32-true", "bf16-mixed"):
             raise ValueError(
@@ -66,3 +62,9 @@ class Recipe(ABC):
             return data.train, data.valid
         both = [np.concatenate(pair) for pair in zip(data.train, data.valid, strict=True)]
         return Split(*both), None
+
+
+def require_network(fields: int, dropout: float) -> None:
+    """Raise `ValueError` unless a network can have so many fields and this dropout."""
+    if fields < 1 or not 0 <= dropout < 1:
+        raise ValueError(f"Expected fields >= 1 and dropout in [0, 1), received {fields}, {dropout}.")

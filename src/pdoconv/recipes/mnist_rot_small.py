@@ -7,13 +7,14 @@ from torch import nn
 from pdoconv.data import MnistRot, mnist_rot
 from pdoconv.filters import family
 from pdoconv.models import mnist_plain, mnist_small
-from pdoconv.recipes.base import Recipe
+from pdoconv.recipes.base import Recipe, require_network
 
 
 @dataclass(frozen=True)
 class MnistRotSmall(Recipe):
     """Settings of a run; chosen on the 10,000 / 2,000 split, see `docs/design/002-training.md`."""
 
+    dropout: float = 0.2
     filters: str = "paper"
     """A name of `pdoconv.filters.FAMILIES`, or `"plain"`: ordinary convolutions with `fields` channels."""
     fields: int = 7
@@ -26,6 +27,7 @@ class MnistRotSmall(Recipe):
     def __post_init__(self) -> None:
         """Raise `ValueError` for settings that cannot be run."""
         super().__post_init__()
+        require_network(self.fields, self.dropout)
         if self.filters != "plain":
             family(self.filters)
 

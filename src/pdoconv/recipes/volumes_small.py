@@ -8,7 +8,7 @@ from torch import nn
 from pdoconv.data import Volumes, shapes
 from pdoconv.data.shapes import Orientation
 from pdoconv.models import volume_plain, volume_small
-from pdoconv.recipes.base import Recipe
+from pdoconv.recipes.base import Recipe, require_network
 
 VALID, TEST = 200, 1000
 VALID_SEED, TEST_SEED = 1, 3  # of the shapes; the training split has 0
@@ -42,6 +42,7 @@ class VolumesSmall(Recipe):
     def __post_init__(self) -> None:
         """Raise `ValueError` for settings that cannot be run."""
         super().__post_init__()
+        require_network(self.fields, self.dropout)
         known = get_args(Orientation)
         if self.filters not in ("default", "plain") or not {self.orientation, self.test_orientation} <= set(known):
             raise ValueError(

@@ -30,6 +30,7 @@ def train(
     accelerator: str = "auto",
     result: Path | None = None,
     stop_after: int | None = None,
+    test: bool = True,
 ) -> dict[str, Any] | None:
     """Train, save the last weights, measure them once on the test set and write the result.
 
@@ -42,6 +43,7 @@ def train(
         accelerator: Lightning's `accelerator`.
         result: Where to write a second copy of `result.json`.
         stop_after: Stop after this many epochs in all, unfinished; go on later with `resume`.
+        test: Measure on the test set; not for a run that only serves to choose a setting.
 
     Returns:
         The content of `result.json`, or `None` if the run was stopped before its end.
@@ -62,7 +64,9 @@ def train(
     torch.manual_seed(settings.seed)
     net = settings.network()
     training, validation = settings.splits(data)
-    images = ImageData(training, validation, data.test, batch_size=settings.batch_size, seed=settings.seed)
+    images = ImageData(
+        training, validation, data.test if test else None, batch_size=settings.batch_size, seed=settings.seed
+    )
     if getattr(rank_zero_only, "rank", 0) == 0:  # Lightning starts one process a device, each comes through here
         folder.start(name, settings, resume)
     checkpoint = folder.newest_checkpoint() if resume else None
@@ -109,7 +113,7 @@ def train(
         "data": data.title,
         "data_sha256_16": data.fingerprint,
         "settings": asdict(settings),
-        "selection": "last weights; settings fixed before the run; test set read once",
+        "selection": f"last weights; settings fixed before the run; test set {'read once' if test else 'not read'}",
         "parameters": sum(p.numel() for p in net.parameters()),
         "train_images": len(training.images),
         "devices": trainer.world_size,
