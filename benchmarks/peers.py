@@ -5,16 +5,11 @@ All modules take and return tensors in this library's layout, channel = field * 
 `out_type`, so `pdoconv.equivariance_error` measures them. Only cyclic groups: e2cnn's R2Conv fails on dihedral ones.
 """
 
-from dataclasses import dataclass
-
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from peer_packages import load, shim_rbf
 from torch import Tensor, nn
 
 import pdoconv as pdo
-from pdoconv.grid import move
 
 OURS = (*pdo.filters.FAMILIES, "rotated-pixels")
 PEERS = {  # name -> package, layer
@@ -23,16 +18,6 @@ PEERS = {  # name -> package, layer
     "e2cnn-diffop": ("e2cnn", "R2Diffop"),  # finite differences
     "e2cnn-diffop-gauss": ("e2cnn", "R2Diffop"),  # derivatives of a Gaussian
 }
-
-
-@dataclass(frozen=True)
-class RotatedPixels:
-    """The plain way: every tap of an ordinary kernel, turned with it by bilinear interpolation."""
-
-    def basis(self, group: pdo.Group, size: int) -> NDArray[np.float64]:
-        """Return `(|G|, size * size, size, size)`."""
-        taps = torch.eye(size * size, dtype=torch.float64).view(1, -1, size, size)
-        return torch.cat([move(taps, matrix) for matrix in group.matrices]).numpy()
 
 
 class PeerConv(nn.Module):
@@ -91,7 +76,7 @@ def conv(
         raise ValueError(f"Unknown system {system!r}: expected one of {(*OURS, *PEERS)}.")
     layer: nn.Module
     if system in OURS:
-        filters = RotatedPixels() if system == "rotated-pixels" else pdo.filters.family(system)
+        filters = pdo.filters.interpolated(ring=False) if system == "rotated-pixels" else pdo.filters.family(system)
         layer = pdo.GroupConv2d(in_type, out_type, kernel_size, filters=filters, padding=padding, bias=False, **options)
     else:
         package, name = PEERS[system]

@@ -175,7 +175,7 @@ def measure(
 def compare(
     data: Annotated[str, typer.Argument(help="'mnist-rot'.")],
     systems: Annotated[str | None, typer.Option(help="Names with commas between; default all.")] = None,
-    budget: Annotated[str, typer.Option(help="'quick' (1 epoch each), 'standard' (5), 'long' (60).")] = "standard",
+    budget: Annotated[str, typer.Option(help="Epochs, or 'quick' (1), 'standard' (5), 'long' (60).")] = "standard",
     seeds: Annotated[int | None, typer.Option(help="Trainings of each; default 3 for four of them, else 1.")] = None,
     runs: Annotated[Path, typer.Option(help="Folder of the runs; what is there goes on.")] = Path("runs/compare"),
     result: Annotated[Path | None, typer.Option(help="File for table and pictures; default in the runs.")] = None,

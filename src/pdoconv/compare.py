@@ -51,7 +51,11 @@ class Budget:
     rates: tuple[float, ...] = (3e-3, 1e-2)
 
 
-BUDGETS = {"quick": Budget(1, rates=(1e-2,)), "standard": Budget(5), "long": Budget(60, 6, (1e-3, 3e-3, 1e-2))}
+BUDGETS: dict[str, Budget] = {
+    "quick": Budget(1, rates=(1e-2,)),
+    "standard": Budget(5),
+    "long": Budget(60, 6, (1e-3, 3e-3, 1e-2)),
+}
 
 
 def compare(
@@ -61,7 +65,7 @@ def compare(
 
     Args:
         systems: Names of `pdoconv.recipes.systems.SYSTEMS`.
-        budget: Name of `BUDGETS`.
+        budget: Name of `BUDGETS`, or a number of epochs.
         seeds: Trainings of each system; default as the table of systems says.
         runs: Folder for the runs.
 
@@ -71,24 +75,32 @@ def compare(
     Raises:
         ValueError: If a system or the budget is unknown, or `seeds` is not at least 1.
     """
-    if budget not in BUDGETS:
-        raise ValueError(f"Unknown budget {budget!r}: expected one of {', '.join(BUDGETS)}.")
+    length = find_budget(budget)
     if seeds is not None and seeds < 1:
         raise ValueError(f"Expected seeds >= 1, received {seeds}.")
     rows = {name: system(name) for name in systems}
     for name, row in rows.items():
         folder = runs / budget / name
-        rate = choose_rate(name, BUDGETS[budget], folder)
+        rate = choose_rate(name, length, folder)
         for seed in range(seeds or row.seeds):
             if rate is None:
                 return None
             print(f"{row.title}: seed {seed}, highest rate {rate:g}", file=sys.stderr, flush=True)
-            settings = MnistRotCompare(system=name, epochs=BUDGETS[budget].epochs, lr=rate, seed=seed, train_on="all")
+            settings = MnistRotCompare(system=name, epochs=length.epochs, lr=rate, seed=seed, train_on="all")
             if _finished(settings, folder / f"seed{seed}") is None:
                 return None
         if not (folder / "equivariance.json").exists():
             write_json(folder / "equivariance.json", equivariance(folder / "seed0"))
     return collect(runs / budget, budget)
+
+
+def find_budget(name: str) -> Budget:
+    """Return a budget by name or number of epochs; `ValueError` for anything else."""
+    if name.isdecimal() and int(name) > 0:
+        return Budget(int(name))
+    if name not in BUDGETS:
+        raise ValueError(f"Unknown budget {name!r}: expected a number of epochs or one of {', '.join(BUDGETS)}.")
+    return BUDGETS[name]
 
 
 def choose_rate(name: str, budget: Budget, folder: Path) -> float | None:
@@ -161,7 +173,7 @@ def collect(folder: Path, budget: str) -> dict[str, Any]:
     return {
         "data": data.title,
         "data_sha256_16": data.fingerprint,
-        "budget": {"name": budget, **asdict(BUDGETS[budget])},
+        "budget": {"name": budget, **asdict(find_budget(budget))},
         "settings": {k: v for k, v in asdict(MnistRotCompare()).items() if k not in RUN},
         "selection": "rate by validation error of pilots; trained on both splits; last weights; test set read once",
         "systems": rows,

@@ -104,15 +104,16 @@ class Representation:
     def at(self, matrix: Matrix) -> Array:
         """Return the matrix `(D, D)` of a motion given by its orthogonal matrix.
 
-        Trivial fields and vectors have one for every motion, those of continuous groups for every angle.
+        Fields that no element changes, and vectors, have one for every motion, those of continuous groups for every
+        angle.
 
         Raises:
             ValueError: If the motion is not in the group.
         """
-        if self.dim == 1 and self.permutes:
-            return np.eye(1)
-        if self == vector(self.group):
+        if self.dim > 1 and self == vector(self.group):  # first: in a group of one element they too are never changed
             return np.asarray(matrix)
+        if (self.table == self.table[0]).all():  # every element acts as the first, the identity
+            return np.eye(self.dim)
         frequency = _frequency(self) if self.group.continuous else None
         if frequency is not None and self.group.contains(matrix):
             return np.asarray(planar(self.group, np.asarray(matrix)[None], *frequency)[0])

@@ -5,6 +5,8 @@ An atom is $\psi_{jk}(r, \varphi) = \tau_j(r)\, e^{i k \varphi}$ with a Gaussian
 turn by t is the phase $e^{-ikt}$: no filter is ever interpolated, and what is left of an error is that of sampling.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,6 +20,8 @@ from pdoconv.groups import Group
 @dataclass(frozen=True)
 class HarmonicFilters:
     """Gaussian rings times circular harmonics up to a frequency, ring by ring; each cosine is followed by its sine.
+
+    By default, and for other radii in ascending order, the filters are those of escnn's `R2Conv`, by another scale.
 
     Args:
         radii: Of the rings in pixels; `None` for the rule of SFCNN, 0 to half the side.
@@ -33,10 +37,10 @@ class HarmonicFilters:
     def __post_init__(self) -> None:
         """Check the arguments."""
         lengths = {len(v) for v in (self.radii, self.sigmas, self.frequencies) if v is not None}
-        wrong = (self.radii and min(self.radii) < 0) or (self.sigmas and min(self.sigmas) <= 0)
-        if wrong or (self.frequencies and min(self.frequencies) < 0) or lengths == {0}:
+        right = all(0 <= r < math.inf for r in self.radii or ()) and all(0 < s < math.inf for s in self.sigmas or ())
+        if not right or any(k < 0 or k != int(k) for k in self.frequencies or ()) or 0 in lengths:
             raise ValueError(
-                f"Harmonics: expected radii >= 0, sigmas > 0 and frequencies >= 0, received {self.radii}, "
+                f"Harmonics: expected finite radii >= 0, sigmas > 0 and whole frequencies >= 0, received {self.radii}, "
                 f"{self.sigmas}, {self.frequencies}."
             )
         if len(lengths) > 1:
@@ -55,21 +59,21 @@ class HarmonicFilters:
         if max(radii) > size / 2:
             raise ValueError(f"Harmonics: a ring of radius {max(radii)} does not fit on a kernel of {size}.")
         sigmas = self.sigmas or tuple(0.6 if r < max(radii) else 0.4 for r in radii)
-        highest = self.frequencies or tuple(_carried(round(r), r == max(radii)) for r in radii)
-        return list(zip(radii, sigmas, highest, strict=True))
+        highest = self.frequencies or tuple(_carried(int(r), r >= size // 2) for r in radii)
+        return list(zip(radii, sigmas, map(int, highest), strict=True))
 
     def basis(self, group: Group, size: int) -> Basis:
         """Return `(|G|, atoms, size, size)`, atoms of unit energy on the average over all angles.
 
         Raises:
-            ValueError: If the group is not of the plane, or as `rings` does.
+            ValueError: If the group is not of the plane, a ring misses all pixels, or as `rings` does.
         """
         return _basis(self, group, size)
 
 
 def _carried(radius: int, last: bool) -> int:
-    """Return the highest frequency on a ring: 2r samples a half circle, less where they would alias or are few."""
-    return min(2 * radius, 2 if last else 2 * radius - (radius + 1) % 2)
+    """Return the highest frequency on a ring of this whole part of the radius, or on the last one."""
+    return max(0, min(2 * radius, 2 if last else 2 * radius - (radius + 1) % 2))
 
 
 @lru_cache(maxsize=64)
@@ -84,11 +88,18 @@ def _basis(filters: HarmonicFilters, group: Group, size: int) -> Basis:
     for radius, sigma, highest in filters.rings(size):
         at_centre = radius == 0 and filters.sigmas is None
         ring = np.where(distance == 0, 1.0, 0.0) if at_centre else np.exp(-((distance - radius) ** 2) / (2 * sigma**2))
-        atoms.append(np.broadcast_to(ring, angle.shape) / np.linalg.norm(ring))
         hollow = np.where(distance == 0, 0.0, ring)  # an angle of the centre there is none
-        for k in range(1, highest + 1):
-            scale = np.sqrt(2) * hollow / np.linalg.norm(hollow)
-            atoms += [scale * np.cos(k * angle), scale * np.sin(k * angle)]
+        for k in range(highest + 1):
+            wave = hollow if k else ring
+            norm = np.linalg.norm(wave)
+            if norm < 1e-6:
+                raise ValueError(
+                    f"Harmonics: the ring of radius {radius} and width {sigma} has no pixel for frequency {k}: use a "
+                    f"larger sigma, or frequency 0 at the centre."
+                )
+            wave = np.broadcast_to(wave / norm, angle.shape)
+            # the mean of cos^2 over all angles is 1/2
+            atoms += [np.sqrt(2) * wave * np.cos(k * angle), np.sqrt(2) * wave * np.sin(k * angle)] if k else [wave]
     basis = np.stack(atoms, axis=1)
     basis.setflags(write=False)
     return basis
@@ -96,9 +107,9 @@ def _basis(filters: HarmonicFilters, group: Group, size: int) -> Basis:
 
 def harmonics(
     *,
-    radii: tuple[float, ...] | None = None,
-    sigmas: tuple[float, ...] | None = None,
-    frequencies: tuple[int, ...] | None = None,
+    radii: Sequence[float] | None = None,
+    sigmas: Sequence[float] | None = None,
+    frequencies: Sequence[int] | None = None,
 ) -> HarmonicFilters:
     """Return the family of circular harmonics, by default with the rings and frequencies of SFCNN and E2CNN.
 
@@ -114,4 +125,8 @@ def harmonics(
     >>> [harmonics().basis(cyclic(8), size).shape[1] for size in (5, 7, 9)]
     [11, 18, 31]
     """
-    return HarmonicFilters(radii, sigmas, frequencies)
+    return HarmonicFilters(
+        None if radii is None else tuple(radii),
+        None if sigmas is None else tuple(sigmas),
+        None if frequencies is None else tuple(frequencies),
+    )

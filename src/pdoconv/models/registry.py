@@ -7,9 +7,14 @@ from typing import Any
 from torch import nn
 
 from pdoconv.models.e2cnn import e2cnn
+from pdoconv.models.hexaconv import hexaconv_p6, hexaconv_p6m
+from pdoconv.models.hnet import hnet
 from pdoconv.models.mnist_small import mnist_small
+from pdoconv.models.orn import orn8_align
 from pdoconv.models.p4cnn import p4cnn, z2cnn
 from pdoconv.models.ptn import ptn
+from pdoconv.models.resnet import gcnn_resnet44_p4m, resnet_1001, wrn_28_10
+from pdoconv.models.roteqnet import roteqnet
 from pdoconv.models.sfcnn import sfcnn
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
@@ -17,7 +22,15 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "p4cnn": p4cnn,
     "sfcnn": sfcnn,
     "e2cnn": e2cnn,
+    "hnet": hnet,
+    "roteqnet": roteqnet,
+    "orn8-align": orn8_align,
     "ptn-b": ptn,
+    "hexaconv-p6": hexaconv_p6,
+    "hexaconv-p6m": hexaconv_p6m,
+    "gcnn-resnet44-p4m": gcnn_resnet44_p4m,
+    "resnet-1001": resnet_1001,
+    "wrn-28-10": wrn_28_10,
     "pdo-mnist-small": mnist_small,
 }
 """Functions that return a network, by the name of the network."""

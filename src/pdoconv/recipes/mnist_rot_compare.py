@@ -15,7 +15,7 @@ from pdoconv.recipes.systems import system
 class MnistRotCompare(Recipe):
     """Settings of a run; the highest learning rate is chosen for each system, see `pdoconv.compare`."""
 
-    system: str = "pdo"
+    system: str = "pdo-gaussian"
     """A name of `pdoconv.recipes.systems.SYSTEMS`."""
     weight_decay: float = 0.05
     label_smoothing: float = 0.0

@@ -28,21 +28,29 @@ class System:
 
 
 SYSTEMS: dict[str, System] = {
-    "cnn": System("Z2CNN", "z2cnn", published="5.03, 22k (Cohen & Welling, 2016)", seeds=3),
-    "resnet": System("ResNet", "resnet", {"widths": (8, 16, 24), "units": 1, "in_channels": 1}),
-    "g-cnn": System("G-CNN, p4", "p4cnn", published="2.28, 25k (Cohen & Welling, 2016)", seeds=3),
-    "hexaconv": System(
+    "z2cnn": System("Z2CNN", "z2cnn", published="5.03, 22k (Cohen & Welling, 2016)", seeds=3),
+    "wrn": System("Wide ResNet, narrow", "wrn-28-10", {"widths": (12, 20, 32), "units": 1, "in_channels": 1}),
+    "p4cnn": System("G-CNN, p4", "p4cnn", published="2.28, 25k (Cohen & Welling, 2016)", seeds=3),
+    "hexaconv-p6": System(
         "HexaConv, p6",
         "hexaconv-p6",
-        {"size": 28, "in_channels": 1, "domain": "hexagon", "layout": "symmetric", "widths": (6, 8, 10), "units": 1},
+        {
+            "size": 28,
+            "radius": 16,
+            "domain": "hexagon",
+            "layout": "symmetric",
+            "in_channels": 1,
+            "widths": (6, 8, 13),
+            "units": 1,
+        },
     ),
-    "orn": System(
+    "orn8-align": System(
         "ORN-8, ORAlign",
         "orn8-align",
-        {"widths": (4, 8, 12, 16), "hidden": 96, "padding": 2},
+        {"widths": (4, 8, 12, 16), "hidden": 96, "padding": 1},
         "1.54, 1M (OR-TIPooling, as quoted by Esteves et al., 2018)",
     ),
-    "h-net": System("H-Net", "hnet", published="1.69, 33k (Worrall et al., 2017)"),
+    "hnet": System("H-Net", "hnet", published="1.69, 33k (Worrall et al., 2017)"),
     "sfcnn": System(
         "SFCNN type, C8",
         "sfcnn",
@@ -57,10 +65,10 @@ SYSTEMS: dict[str, System] = {
         "0.682, D16 then C16 (Weiler & Cesa, 2019)",
     ),
     "roteqnet": System("RotEqNet", "roteqnet", published="1.09, 100k (Marcos et al., 2017)"),
-    "ptn": System("PTN-S", "ptn-b", {"variant": "S"}, "1.83, 28k; PTN-CNN-B++ 0.89, 254k (Esteves et al., 2018)"),
+    "ptn-s": System("PTN-S", "ptn-b", {"variant": "S"}, "1.83, 28k; PTN-CNN-B++ 0.89, 254k (Esteves et al., 2018)"),
     "f-conv": System("F-Conv, C8", "pdo-mnist-small", {"filters": fourier(), "fields": 4, "init": "unit"}),
-    "pdo-paper": System("PDO-eConv, authors' filters", "pdo-mnist-small", {}, "1.87, 26k (Shen et al., 2020)"),
-    "pdo": System("PDO-eConv", "pdo-mnist-small", {"filters": default(2), "fields": 6}, seeds=3),
+    "pdo-mnist-small": System("PDO-eConv, authors' filters", "pdo-mnist-small", {}, "1.87, 26k (Shen et al., 2020)"),
+    "pdo-gaussian": System("PDO-eConv", "pdo-mnist-small", {"filters": default(2), "fields": 6}, seeds=3),
 }
 """Systems by the name that the command line uses."""
 
