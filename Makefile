@@ -8,7 +8,7 @@ DEMO ?= runs/demo
 PEER_escnn := escnn==1.0.11
 PEER_e2cnn := e2cnn==0.2.3 treverhines-rbf==2025.7.4.1
 
-.PHONY: demo test test-all lint bench bench-peers equivariance families flow clean
+.PHONY: demo test test-all lint bench bench-peers equivariance families compare flow clean
 .DELETE_ON_ERROR:
 
 $(VENV)/ready: pyproject.toml
@@ -51,6 +51,10 @@ equivariance: $(VENV)/ready .venv-escnn/ready .venv-e2cnn/ready
 # Which filter family should be the default? About an hour for one seed of each.
 families: $(VENV)/ready
 	$(BIN)/python benchmarks/families.py
+
+# Every system of the talk on one footing: about three hours; goes on where it was stopped.
+compare: $(VENV)/ready
+	$(BIN)/pdoconv compare mnist-rot --result results/compare-mnist-rot.json
 
 # Optical flow with vectors out, four networks trained three times each: about 50 minutes.
 flow: $(VENV)/ready

@@ -16,14 +16,9 @@ from pdoconv.nn import (
     BatchNorm,
     BlurPool,
     FieldDropout,
-    GatedActivation,
     GroupConv,
-    GroupPool,
     MaxPool,
-    NormActivation,
-    NormPool,
     PointwiseActivation,
-    Restrict,
     Sequential,
     VectorOutput,
 )
@@ -36,7 +31,6 @@ NORMS: dict[int, type[nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d]] = {
 }
 MAXIMA: dict[int, type[nn.Module]] = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
 MEANS: dict[int, type[nn.Module]] = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d}
-TRACED = (GatedActivation, GroupPool, NormActivation, NormPool, PointwiseActivation, Restrict)
 DROPOUTS = (FieldDropout, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 
@@ -77,11 +71,11 @@ def _replace(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
         return _plain_vectors(module)
     if isinstance(module, PointwiseActivation) and isinstance(module.function, nn.Module):
         return _replace(module.function, done)
-    if isinstance(module, TRACED) or (isinstance(module, MaxPool) and not module.in_type.permuted):
-        return fx.symbolic_trace(_Unchecked(module)).eval()
-    if isinstance(module, MaxPool | AvgPool):
+    if isinstance(module, AvgPool) or (isinstance(module, MaxPool) and module.in_type.permuted):
         pools = MAXIMA if isinstance(module, MaxPool) else MEANS
         return pools[module.in_type.group.dim](module.kernel_size, module.stride, module.padding)
+    if hasattr(module, "in_type") and callable(getattr(module, "activate", None)):
+        return fx.symbolic_trace(_Unchecked(module)).eval()
     if isinstance(module, BlurPool):
         return _plain_blur(module)
     if isinstance(module, DROPOUTS):
@@ -133,7 +127,7 @@ class _Unchecked(nn.Module):
         self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layer.activate(x)  # type: ignore[operator, no-any-return]  # a method of the layers named above
+        return self.layer.activate(x)  # type: ignore[operator, no-any-return]  # `_replace` has seen that it is a method
 
 
 class _ByPixel(nn.Module):

@@ -6,8 +6,9 @@ that side, none is lost. A turned filter is $\varphi(A^{-1} x)$, tapered outside
 repeat.
 
 Cut and tapered waves do not keep their sums when they are turned, so most of these filters are far from equivariant
-but for quarter turns and flips, on smooth maps too. As in F-Conv the less stable have the smaller weights: a layer with
-kernels of 5 then errs by 0.06 at 45 degrees and 0.4 radians per pixel, otherwise by 0.7; circular harmonics err by 0.002.
+but for quarter turns and flips, on smooth maps too. As in F-Conv the less stable have the smaller weights: a layer
+with kernels of 5 then errs by 0.06 at 45 degrees and 0.4 radians per pixel, otherwise by 0.7; one of circular harmonics
+errs by 0.002.
 """
 
 from dataclasses import dataclass
@@ -31,7 +32,8 @@ class FourierFilters:
 
     With all means over 32 rotations, let M be the Gram matrix of the turned functions, and E that of how far their
     responses to plane waves of up to $\pi / 4$ radians per pixel, turned along, are from the mean response. The weights
-    belong to $(M + 1000 E)^{-1/2}$ times the functions: orthonormal where they are equivariant, small where not.
+    belong to $(M + 1000 E)^{-1/2}$ times the functions: orthonormal where they are equivariant, small where not. Only
+    layers from or to regular fields keep these weights; between other fields the span alone counts.
     """
 
     def basis(self, group: Group, size: int) -> Basis:
@@ -61,10 +63,9 @@ def _weighting(size: int) -> NDArray[np.float64]:
     turned = _series(turns, size).reshape(turns.order, size * size, -1)
     waves = np.concatenate([radius * turns.matrices[:, 0] for radius in _BAND])
     phase = np.einsum("gij,wj,xi->gwx", turns.matrices, waves, _points(size).reshape(-1, 2))
-    response = np.einsum("gwx,gbx->gwb", np.exp(1j * phase), turned)  # the same for every g, if equivariant
-    wrong = response - response.mean(0)
-    form = np.einsum("gbx,gcx->bc", turned, turned) / len(turned)
-    form += _DAMPING * np.einsum("gwb,gwc->bc", wrong, wrong.conj()).real / (len(turned) * len(waves))
+    response = np.exp(1j * phase) @ turned.swapaxes(1, 2)  # (g, wave, b); the same for every g, if equivariant
+    wrong = (response - response.mean(0)).reshape(-1, size * size)
+    form = (turned @ turned.swapaxes(1, 2)).mean(0) + _DAMPING * (wrong.conj().T @ wrong).real / len(wrong)
     energy, directions = np.linalg.eigh(form)
     return np.asarray(directions / np.sqrt(energy) @ directions.T)
 

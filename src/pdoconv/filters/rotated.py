@@ -48,7 +48,7 @@ def taps_moved(group: Group, size: int, mode: str) -> Basis:
     """
     if size < 1:
         raise ValueError(f"A kernel has a side of at least 1, received {size}.")
-    taps = torch.eye(size**group.dim, dtype=torch.float64).view(1, -1, *(size,) * group.dim)
+    taps = torch.eye(size**group.dim, dtype=torch.float64, device="cpu").view(1, -1, *(size,) * group.dim)
     return np.ascontiguousarray(torch.cat([move(taps, matrix, mode=mode) for matrix in group.matrices]).numpy())
 
 

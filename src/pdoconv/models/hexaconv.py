@@ -27,7 +27,7 @@ def hexaconv_p6(
     Args:
         size: Height and width of the images.
         domain: `"square"` or `"hexagon"`, see `pdoconv.nn.hexagonal.HexagonalResample`.
-        radius: Of the hexagon in cells; default the largest that fits into the image.
+        radius: Of the hexagon in cells; default the largest multiple of 4 within half the size.
         **config: Arguments of `PreActResNet` instead of the published ones, such as `classes`, `in_channels`, `layout`.
 
     Raises:

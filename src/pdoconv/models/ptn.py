@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pdoconv.nn.polar import LogPolar, PolarConv2d, centroid, require_maps
+from pdoconv.nn.checks import require_maps
+from pdoconv.nn.polar import LogPolar, PolarConv2d, centroid
 
 WIDTHS = {"B": (16, 16, 32, 32, 32, 64, 64, 64), "S": (20, 20, 20, 20, 20, 20)}
 STRIDES = {"B": (1, 1, 2, 1, 1, 2, 1, 1), "S": (1, 2, 1, 1, 1, 1)}

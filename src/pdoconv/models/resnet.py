@@ -175,7 +175,7 @@ class PreActResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map images `(batch, in_channels, height, width)` to logits `(batch, classes)`."""
         y = self.features(x)
-        return cast(Tensor, self.classifier(y.mean((2, 3)) if self.cells is None else y.mean((2, 3))))
+        return cast(Tensor, self.classifier(y.mean((2, 3)) if self.cells is None else y.sum((2, 3)) / self.cells))
 
 
 def gcnn_resnet44_p4m(**config: Any) -> PreActResNet:

@@ -8,11 +8,16 @@ from pdoconv.nn.conv import GroupConv as GroupConv
 from pdoconv.nn.conv import GroupConv1d as GroupConv1d
 from pdoconv.nn.conv import GroupConv2d as GroupConv2d
 from pdoconv.nn.conv import GroupConv3d as GroupConv3d
+from pdoconv.nn.domain import Domain as Domain
+from pdoconv.nn.domain import DomainBatchNorm2d as DomainBatchNorm2d
 from pdoconv.nn.dropout import FieldDropout as FieldDropout
+from pdoconv.nn.hexagonal import HexagonalResample as HexagonalResample
 from pdoconv.nn.norm import BatchNorm as BatchNorm
 from pdoconv.nn.norm import BatchNorm1d as BatchNorm1d
 from pdoconv.nn.norm import BatchNorm2d as BatchNorm2d
 from pdoconv.nn.norm import BatchNorm3d as BatchNorm3d
+from pdoconv.nn.orientation import OrientationAlign as OrientationAlign
+from pdoconv.nn.orientation import OrientationPool as OrientationPool
 from pdoconv.nn.output import NormPool as NormPool
 from pdoconv.nn.output import Restrict as Restrict
 from pdoconv.nn.output import VectorOutput as VectorOutput

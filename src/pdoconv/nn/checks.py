@@ -33,6 +33,16 @@ def require_dtype(layer: nn.Module, x: Tensor, parameter: Tensor) -> None:
         )
 
 
+def require_maps(name: str, x: Tensor, channels: int | None = None) -> None:
+    """Raise `ValueError` unless `x` is a floating-point tensor `(batch, channels, height, width)`."""
+    if x.dim() != 4 or channels not in (None, x.shape[1]):
+        raise ValueError(
+            f"{name}: expected (batch, {channels or 'channels'}, height, width), received {tuple(x.shape)}."
+        )
+    if not x.is_floating_point():
+        raise ValueError(f"{name}: expected floating-point maps, received {x.dtype}: convert with x.float().")
+
+
 def autocast_on(x: Tensor) -> bool:
     """Tell whether autocast is on for a tensor's device."""
     return x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)

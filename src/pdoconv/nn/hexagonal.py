@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from pdoconv.fields import FieldType
 from pdoconv.filters.hexagonal import LATTICE, axial, hexagon
-from pdoconv.nn.checks import autocast_on
-from pdoconv.nn.polar import require_maps
+from pdoconv.nn.checks import autocast_on, require_maps
 
 KEPT = 4  # half the side of an array is a multiple of this: the centre cell survives two strides of 2
 

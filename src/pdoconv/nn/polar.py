@@ -13,17 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pdoconv.grid import axis_of
-from pdoconv.nn.checks import require_geometry
-
-
-def require_maps(name: str, x: Tensor, channels: int | None = None) -> None:
-    """Raise `ValueError` unless `x` is a floating-point tensor `(batch, channels, height, width)`."""
-    if x.dim() != 4 or channels not in (None, x.shape[1]):
-        raise ValueError(
-            f"{name}: expected (batch, {channels or 'channels'}, height, width), received {tuple(x.shape)}."
-        )
-    if not x.is_floating_point():
-        raise ValueError(f"{name}: expected floating-point maps, received {x.dtype}: convert with x.float().")
+from pdoconv.nn.checks import require_geometry, require_maps
 
 
 def centroid(heat: Tensor, *, stride: int = 1, size: tuple[int, int] | None = None) -> Tensor:
