@@ -29,6 +29,7 @@ def test_public_names():
         "plot",
         "pointgroups",
         "survey",
+        "compare",
         "progress",
         "representations",
         "irreps",

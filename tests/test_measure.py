@@ -188,3 +188,17 @@ def test_bad_input():
     with pytest.raises(ValueError, match="Expected 3 output channels"):
         pdo.equivariance_error(nn.Conv2d(1, 8, 1), in_type=C8.trivial(1), out_type=C8.trivial(3))
     assert torch.is_grad_enabled()
+
+
+def test_multiply_adds_equal_a_count_by_hand():
+    """P4CNN: taps times input and output channels at every output pixel; whichever way a layer computes."""
+    channels, sides = [1, 40, 40, 40, 40, 40, 40], [26, 24, 10, 8, 6, 4]
+    by_hand = sum(9 * a * b * side**2 for a, b, side in zip(channels, channels[1:], sides, strict=False))
+    assert pdo.measure.multiply_adds(pdo.models.create("p4cnn"), (1, 28, 28)) == by_hand + 16 * 40 * 40
+    C8 = pdo.cyclic(8)
+    for method in ("dense", "fourier"):
+        layer = pdo.PDOConv2d(C8.regular(2), C8.regular(3), padding=2, method=method)
+        assert pdo.measure.multiply_adds(layer, (16, 9, 9)) == 25 * 16 * 24 * 81
+    grouped = nn.Sequential(nn.Conv2d(4, 8, 3, stride=2, groups=2), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 9, 5))
+    assert pdo.measure.multiply_adds(grouped.train(), (4, 7, 7)) == 8 * 2 * 9 * 9 + 72 * 5
+    assert grouped.training

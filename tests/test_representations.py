@@ -214,6 +214,30 @@ def test_vectors_and_scalars_move_by_anything():
         field.transform(torch.zeros(1, 3, 4, 4, dtype=torch.int32), 1)
 
 
+@pytest.mark.parametrize("name", ["C4", "D4", "SO2", "O2", "O", "Ci"])
+def test_what_no_element_changes_moves_by_anything(name):
+    """A field of several channels on which every element is the identity, as the order 0 of complex maps."""
+    group = pdo.group(name) if name in ("SO2", "O2") else GROUPS[name]
+    others = {1: -np.eye(1), 2: rotation(0.3) @ np.diag([1.0, -1.0]), 3: -np.eye(3)}
+    for table in (np.tile(np.arange(3), (group.order, 1)), np.tile(np.eye(3), (group.order, 1, 1))):
+        kind = pdo.Representation(group, "still", table)
+        for matrix in (*group.matrices[:4], others[group.dim]):
+            assert np.array_equal(kind.at(matrix), np.eye(3))
+
+
+def test_what_some_element_changes_does_not():
+    """Negative controls: one element of C2 acts; vectors of the group with one element turn."""
+    turn = rotation(0.3)
+    kind = pdo.Representation(pdo.cyclic(2), "swap", np.array([[0, 1, 2], [1, 0, 2]]))
+    with pytest.raises(ValueError, match="no element of the group"):
+        kind.at(turn)
+    assert np.array_equal(pdo.cyclic(1).vector().matrix(turn), turn)
+    x = torch.randn(2, 2, 5, 5, dtype=torch.float64)
+    still = FieldType(pdo.so2(), ((pdo.Representation(pdo.so2(), "still", np.tile(np.arange(2), (64, 1))), 1),))
+    assert torch.equal(still.mix(x, turn), x)
+    assert not torch.allclose(pdo.so2().irrep(1).mix(x, turn), x)
+
+
 def test_own_representation():
     """C4 on the signed corners of a square, given by its matrices; one that permutes is known to."""
     C4 = pdo.cyclic(4)

@@ -25,7 +25,7 @@ NAME = "mnist-rot-small"
 QUICK = {"epochs": 2, "batch_size": 16, "precision": "32-true"}
 
 
-def few_images():
+def few_images(train=48):
     rng = np.random.default_rng(0)
 
     def split(n):
@@ -34,7 +34,7 @@ def few_images():
         images[np.arange(n), 4 + 2 * labels, 10] = 255
         return Split(images, labels)
 
-    return MnistRot(split(48), split(20), split(30))
+    return MnistRot(split(train), split(20), split(30))
 
 
 @pytest.fixture(autouse=True)

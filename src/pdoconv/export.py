@@ -17,6 +17,7 @@ from pdoconv.nn import (
     BlurPool,
     FieldDropout,
     GroupConv,
+    HarmonicConv2d,
     MaxPool,
     PointwiseActivation,
     Sequential,
@@ -63,7 +64,7 @@ def export(net: nn.Module) -> nn.Module:
 
 def _replace(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
     """Replace this package's layers by torch's, depth first."""
-    if isinstance(module, GroupConv):
+    if isinstance(module, GroupConv | HarmonicConv2d):
         return _plain_conv(module)
     if isinstance(module, BatchNorm):
         return _plain_norm(module)
@@ -90,7 +91,7 @@ def _replace(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
     return module
 
 
-def _plain_conv(layer: GroupConv) -> nn.Module:
+def _plain_conv(layer: GroupConv | HarmonicConv2d) -> nn.Module:
     weight, bias = layer.kernel().detach(), layer.dense_bias()
     conv = CONVOLUTIONS[layer.in_type.group.dim](
         weight.shape[1],

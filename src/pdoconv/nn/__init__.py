@@ -11,7 +11,10 @@ from pdoconv.nn.conv import GroupConv3d as GroupConv3d
 from pdoconv.nn.domain import Domain as Domain
 from pdoconv.nn.domain import DomainBatchNorm2d as DomainBatchNorm2d
 from pdoconv.nn.dropout import FieldDropout as FieldDropout
+from pdoconv.nn.harmonic import HarmonicConv2d as HarmonicConv2d
+from pdoconv.nn.harmonic import harmonic_type as harmonic_type
 from pdoconv.nn.hexagonal import HexagonalResample as HexagonalResample
+from pdoconv.nn.magnitude import MagnitudeBatchNorm2d as MagnitudeBatchNorm2d
 from pdoconv.nn.norm import BatchNorm as BatchNorm
 from pdoconv.nn.norm import BatchNorm1d as BatchNorm1d
 from pdoconv.nn.norm import BatchNorm2d as BatchNorm2d

@@ -9,6 +9,7 @@ rings of `pdoconv.filters.circular`.
 import math
 from contextlib import nullcontext
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import torch
@@ -88,7 +89,8 @@ class HarmonicConv2d(nn.Module):
     """
 
     basis: Tensor
-    dilation, padding_mode = 1, "zeros"
+    dilation = 1
+    padding_mode: Literal["zeros"] = "zeros"
 
     def __init__(
         self,
