@@ -121,8 +121,12 @@ def _finished(settings: MnistRotCompare, run: Path, *, test: bool = True) -> dic
     folder = RunFolder(run)
     if folder.result.exists():
         known: dict[str, Any] = json.loads(folder.result.read_text())
-        if known["settings"] != asdict(settings):
-            raise ValueError(f"{run} was run with {known['settings']}, asked for {asdict(settings)}: use other --runs.")
+        wanted = (asdict(settings), sum(p.numel() for p in settings.network().parameters()))
+        if (known["settings"], known["parameters"]) != wanted:
+            raise ValueError(
+                f"{run} was run with {known['settings']}, {known['parameters']} parameters; asked for {wanted[0]}, "
+                f"{wanted[1]} parameters: use other --runs."
+            )
         return known
     return train(RECIPE, settings, run, resume=folder.config.exists(), test=test)
 
@@ -166,6 +170,7 @@ def collect(folder: Path, budget: str) -> dict[str, Any]:
             },
             "equivariance": curve,
             "train seconds": [r["train_seconds"] for r in results],
+            "commits": sorted({str(r["commit"]) for r in results}),
         }
     for name, seconds in epoch_seconds(tuple(done)).items():
         rows[name]["seconds an epoch"] = round(seconds, 1)

@@ -37,8 +37,8 @@ def ring_basis(size: int, order: int, rings: int, angles: int | None = None) -> 
         size: Side of the filters.
         order: Rotation order m, at least 0; that of -m is the conjugate.
         rings: Number of rings.
-        angles: Points of a ring N; default `ring_angles(size)`. The authors' own number, 101 up to size 32, keeps
-            quarter turns to about 1e-10 of the largest entry. Theirs is the sum, N times as large.
+        angles: Points of a ring N; default `ring_angles(size)`. With 101, the authors' number up to size 32, quarter
+            turns hold to about 1e-10 of the largest entry only. Theirs is the sum, N times as large.
 
     Raises:
         ValueError: If an argument is out of range.

@@ -62,10 +62,10 @@ def _weighting(size: int) -> NDArray[np.float64]:
     turns = cyclic(32)
     turned = _series(turns, size).reshape(turns.order, size * size, -1)
     waves = np.concatenate([radius * turns.matrices[:, 0] for radius in _BAND])
-    phase = np.einsum("gij,wj,xi->gwx", turns.matrices, waves, _points(size).reshape(-1, 2))
-    response = np.exp(1j * phase) @ turned.swapaxes(1, 2)  # (g, wave, b); the same for every g, if equivariant
-    wrong = (response - response.mean(0)).reshape(-1, size * size)
-    form = (turned @ turned.swapaxes(1, 2)).mean(0) + _DAMPING * (wrong.conj().T @ wrong).real / len(wrong)
+    phase = waves @ turns.matrices.swapaxes(1, 2) @ _points(size).reshape(-1, 2).T  # (g, wave, tap)
+    response = np.concatenate([np.cos(phase), np.sin(phase)], axis=1) @ turned.swapaxes(1, 2)
+    wrong = (response - response.mean(0)).reshape(-1, size * size)  # zero, if equivariant
+    form = (turned @ turned.swapaxes(1, 2)).mean(0) + _DAMPING * wrong.T @ wrong / (len(turned) * len(waves))
     energy, directions = np.linalg.eigh(form)
     return np.asarray(directions / np.sqrt(energy) @ directions.T)
 
