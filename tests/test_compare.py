@@ -1,11 +1,13 @@
 """The comparison of systems, on a handful of images: what it trains, how it goes on, what it says."""
 
 import json
+from dataclasses import dataclass
 
 import pytest
 from test_training import few_images
 from typer.testing import CliRunner
 
+import pdoconv as pdo
 from pdoconv import compare as comparison
 from pdoconv.cli import app
 from pdoconv.compare import Budget, choose_rate, compare, find_budget, table
@@ -124,6 +126,25 @@ def test_other_data_are_refused():
     shown = CliRunner().invoke(app, ["compare", "cifar"])
     assert shown.exit_code == 1
     assert "expected 'mnist-rot'" in shown.output
+
+
+@dataclass(frozen=True)
+class Crosses:
+    """A filter family of a user's own: the centre and its four neighbours, turned by quarter turns."""
+
+    def basis(self, group, size):
+        taps = pdo.filters.rotated().basis(group, size)
+        centre = size * size // 2
+        return taps[:, [centre, centre - size, centre + 1, centre + size, centre - 1]]
+
+
+def test_another_system_is_a_filter_family_and_a_row(tmp_path, monkeypatch):
+    config = {"group": pdo.cyclic(4), "widths": (2, 2, 2, 2, 2, 3), "hidden": (8,), "filters": Crosses()}
+    monkeypatch.setitem(SYSTEMS, "crosses", System("Crosses", "sfcnn", config))
+    result = compare(("crosses",), budget="1", runs=tmp_path)
+    assert list(result["systems"]) == ["crosses"]
+    assert result["systems"]["crosses"]["equivariance error at 90"] < 1e-6
+    assert result["budget"]["epochs"] == 1
 
 
 def test_best_first():

@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import single
 
 import pdoconv as pdo
 from pdoconv import operators as ops
 from pdoconv.filters import PDOFilters, fingerprint, paper, pointwise
 from pdoconv.filters.pdo import template_matrix
-from pdoconv.groups import MIRROR, Group, rotation
+from pdoconv.groups import MIRROR, rotation
 from pdoconv.stencils import finite_difference
 
 
@@ -17,15 +18,6 @@ def family(operators=None, **options):
     """The authors' schemes and raw coefficients unless told otherwise."""
     options = {"stencils": finite_difference(), "weights": "operators"} | options
     return pdo.filters.pdo(ops.paper() if operators is None else operators, **options)
-
-
-def single(matrix):
-    """A stand-in for a group: only the frames matter to a basis."""
-    group = object.__new__(Group)
-    values = {"name": "frame", "matrices": np.asarray(matrix)[None], "continuous": False, "order": 1}
-    for name, value in {**values, "dim": len(matrix)}.items():
-        object.__setattr__(group, name, value)
-    return group
 
 
 @pytest.mark.parametrize("angle", ["0", "22.5", "30", "45", "60", "90"])

@@ -8,24 +8,15 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from conftest import relative
+from conftest import relative, single, variances
 from layer_pairs import difference, pair
 
 import pdoconv as pdo
 from pdoconv.filters import FourierFilters, fingerprint, fourier, harmonics
-from pdoconv.groups import MIRROR, Group, rotation
+from pdoconv.groups import MIRROR, rotation
 
 MODULE = importlib.import_module("pdoconv.filters.fourier")
 C8 = pdo.cyclic(8)
-
-
-def single(matrix):
-    """A stand-in for a group: only the frames matter to a basis."""
-    group = object.__new__(Group)
-    values = {"name": "frame", "matrices": np.asarray(matrix)[None], "continuous": False, "order": 1}
-    for name, value in {**values, "dim": len(matrix)}.items():
-        object.__setattr__(group, name, value)
-    return group
 
 
 class Unweighted:
@@ -160,20 +151,10 @@ def test_series_lose_their_sums():
 @pytest.mark.parametrize("name", ["C8", "D4"])
 def test_unit_variance(name):
     """Through ten layers with ReLU, mean over three draws."""
-    group, found = pdo.group(name), []
+    found = []
     for seed in range(3):
         torch.manual_seed(seed)
-        x, variances = torch.randn(4, 1, 16, 16), []
-        for depth in range(10):
-            first = group.trivial(1) if depth == 0 else group.regular(12)
-            made = pdo.GroupConv2d(
-                first, group.regular(12), 5, filters=fourier(), padding=2, padding_mode="circular", bias=False
-            )
-            with torch.no_grad():
-                x = made(x)
-            variances.append(float(x.var()))
-            x = x.relu()
-        found.append(variances)
+        found.append(variances(pdo.group(name), fourier(), 12))
     each = np.log(found)
     assert np.abs(each).max() < np.log(3), np.exp(each)
     assert np.abs(each.mean(0)).max() < np.log(1.5), np.exp(each.mean(0))

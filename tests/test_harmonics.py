@@ -9,12 +9,12 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from conftest import ORACLES, relative
+from conftest import ORACLES, relative, single, variances
 from layer_pairs import difference, pair
 
 import pdoconv as pdo
 from pdoconv.filters import HarmonicFilters, fingerprint, harmonics
-from pdoconv.groups import MIRROR, Group, rotation
+from pdoconv.groups import MIRROR, rotation
 from pdoconv.kernels import ops, portable
 from pdoconv.kernels.geometry import Geometry
 from pdoconv.kernels.plan import fourier_plan
@@ -25,15 +25,6 @@ with np.load(ORACLES / "escnn_r2conv.npz") as file:
     ESCNN = {key: file[key] for key in file.files}
 META = json.loads(str(ESCNN["meta"]))
 CASES = [place for place, weights in META["weights"].items() if weights]
-
-
-def single(matrix):
-    """A stand-in for a group: only the frames matter to a basis."""
-    group = object.__new__(Group)
-    values = {"name": "frame", "matrices": np.asarray(matrix)[None], "continuous": False, "order": 1}
-    for name, value in {**values, "dim": len(matrix)}.items():
-        object.__setattr__(group, name, value)
-    return group
 
 
 def labels(size, filters=None):
@@ -242,20 +233,10 @@ def test_other_angles(size, worst):
 @pytest.mark.parametrize("name", ["C4", "C8", "D4"])
 def test_unit_variance(name):
     """Of a lifting layer, and through ten layers with ReLU: single draws, and the mean over four."""
-    group, found = pdo.group(name), []
+    found = []
     for seed in range(4):
         torch.manual_seed(seed)
-        x, variances = torch.randn(4, 1, 16, 16), []
-        for depth in range(10):
-            first = group.trivial(1) if depth == 0 else group.regular(16)
-            layer = pdo.GroupConv2d(
-                first, group.regular(16), 5, filters=harmonics(), padding=2, padding_mode="circular", bias=False
-            )
-            with torch.no_grad():
-                x = layer(x)
-            variances.append(float(x.var()))
-            x = x.relu()
-        found.append(variances)
+        found.append(variances(pdo.group(name), harmonics(), 16))
     each = np.log(found)
     assert np.abs(each[:, 0]).max() < np.log(1.5), np.exp(each)
     assert np.abs(each).max() < np.log(5), np.exp(each)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import copies, relative
+from conftest import copies, relative, season
 from torch import nn
 
 import pdoconv as pdo
@@ -30,19 +30,6 @@ def conv(in_type, out_type, size=3, **options):
     if layer.bias is not None:
         layer.bias.data.normal_()
     return layer
-
-
-def season(net):
-    """Draw statistics, scales and shifts of every normalisation and every bias."""
-    for part in net.modules():
-        if isinstance(part, pdo.BatchNorm2d):
-            for values in (part.weight.data, part.running_var):
-                values.uniform_(0.5, 1.5)
-            for values in (part.bias.data, part.running_mean):
-                values.normal_(std=0.3)
-        elif getattr(part, "bias", None) is not None:
-            part.bias.data.normal_(std=0.3)
-    return net.double().eval()
 
 
 # the lattice

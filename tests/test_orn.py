@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import copies, relative
+from conftest import Computed, copies, relative
 from torch import fx, nn
 
 import pdoconv as pdo
@@ -232,17 +232,6 @@ def test_eighth_turns_are_approximate():
     between = pdo.equivariance_error(net, 45, size=30, out_type=C8.trivial(4))
     assert exact < 1e-12
     assert 1e-3 < between < 10
-
-
-class Computed(nn.Module):
-    """The tensor calls of a layer, without its checks."""
-
-    def __init__(self, layer):
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x):
-        return self.layer.activate(x)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import copies, relative
+from conftest import copies, relative, season
 from torch import nn
 
 from pdoconv.models.ptn import PolarTransformer, ptn
@@ -262,15 +262,9 @@ def test_parameters(options, count):
 
 def seasoned(**options):
     """A network in float64 with weights and statistics of every layer drawn."""
-    net = ptn(**options).double().eval()
-    for part in net.modules():
-        if isinstance(part, nn.BatchNorm2d):
-            for values in (part.weight.data, part.running_var):
-                values.uniform_(0.5, 1.5)
-            for values in (part.bias.data, part.running_mean):
-                values.normal_(std=0.3)
-        elif isinstance(part, nn.Conv2d) and part.out_channels > 1:
-            part.bias.data.normal_(std=0.3)
+    net = season(ptn(**options))
+    if net.predictor is not None:
+        nn.init.ones_(net.predictor[-1].bias)
     return net
 
 

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from pdoconv.compare import table
+
 ROOT = Path(__file__).parents[1]
+SHOWN = ("pdo-gaussian", "pdo-mnist-small", "p4cnn", "sfcnn", "z2cnn")
 
 
 @pytest.fixture
@@ -138,3 +141,15 @@ def test_equivariance_of_the_trained_network(readme):
     panels = result("equivariance-mnist-rot-small-gaussian-seed0.json")
     depth = list(panels["depth"]["45 degrees"].values())
     assert f"{depth[0]:.1e} behind the first layer, {depth[-1]:.1e} behind the last" in readme
+
+
+def test_comparison_of_systems(readme):
+    measured = result("compare-mnist-rot.json")
+    assert table(measured) in (ROOT / "docs" / "design" / "006-systems.md").read_text()
+    rows = measured["systems"]
+    shown = ", ".join(f"{rows[name]['title']} {rows[name]['error %']:.2f}" for name in SHOWN)
+    assert f"{shown}; all {len(rows)} in `docs/design/006-systems.md`" in readme
+    for row in rows.values():
+        assert 20_000 <= row["parameters"] <= 132_000
+    for name, runs in (("z2cnn", 3), ("p4cnn", 3), ("sfcnn", 3), ("pdo-gaussian", 3)):
+        assert len(rows[name]["errors %"]) == runs

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import copies, relative
+from conftest import Computed, copies, relative
 from test_interpolated import disk_of, loop_turned
 from torch import fx, nn
 
@@ -357,17 +357,6 @@ def test_tables_are_filled_after_to_empty():
     layer = OrientationPool(pdo.cyclic(8).regular(1)).to("meta")
     x = torch.randn(1, 8, 2, 2)
     assert torch.equal(layer.to_empty(device="cpu")(x), OrientationPool(pdo.cyclic(8).regular(1))(x))
-
-
-class Computed(nn.Module):
-    """The tensor calls of a layer, without its checks."""
-
-    def __init__(self, layer):
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x):
-        return self.layer.activate(x)
 
 
 def test_pooling_can_be_traced():
