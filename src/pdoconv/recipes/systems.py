@@ -27,6 +27,8 @@ class System:
     seeds: int = 1
 
 
+_E2CNN = {"group": dihedral(8), "restrict": cyclic(8), "widths": (2, 3, 3, 3, 4, 20), "hidden": (48,)}
+
 SYSTEMS: dict[str, System] = {
     "z2cnn": System("Z2CNN", "z2cnn", published="5.03, 22k (Cohen & Welling, 2016)", seeds=3),
     "wrn": System("Wide ResNet, narrow", "wrn-28-10", {"widths": (12, 20, 32), "units": 1, "in_channels": 1}),
@@ -58,16 +60,12 @@ SYSTEMS: dict[str, System] = {
         "0.714, 6.5M, rotated training images (Weiler et al., 2018)",
         seeds=3,
     ),
-    "e2cnn": System(
-        "E2CNN, D8 then C8",
-        "e2cnn",
-        {"group": dihedral(8), "restrict": cyclic(8), "widths": (2, 3, 3, 3, 4, 20), "hidden": (48,)},
-        "0.682, D16 then C16 (Weiler & Cesa, 2019)",
-    ),
+    "e2cnn": System("E2CNN, D8 then C8", "e2cnn", _E2CNN, "0.682, D16 then C16 (Weiler & Cesa, 2019)", seeds=3),
     "roteqnet": System("RotEqNet", "roteqnet", published="1.09, 100k (Marcos et al., 2017)"),
     "ptn-s": System("PTN-S", "ptn-b", {"variant": "S"}, "1.83, 28k; PTN-CNN-B++ 0.89, 254k (Esteves et al., 2018)"),
     "f-conv": System("F-Conv, C8", "pdo-mnist-small", {"filters": fourier(), "fields": 4, "init": "unit"}),
     "pdo-mnist-small": System("PDO-eConv, authors' filters", "pdo-mnist-small", {}, "1.87, 26k (Shen et al., 2020)"),
+    "pdo-e2cnn": System("PDO-eConv, layout of E2CNN", "e2cnn", {**_E2CNN, "filters": default(2)}, seeds=3),
     "pdo-gaussian": System("PDO-eConv", "pdo-mnist-small", {"filters": default(2), "fields": 6}, seeds=3),
 }
 """Systems by the name that the command line uses."""
