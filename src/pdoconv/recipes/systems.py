@@ -60,7 +60,7 @@ SYSTEMS: dict[str, System] = {
         "0.714, 6.5M, rotated training images (Weiler et al., 2018)",
         seeds=3,
     ),
-    "e2cnn": System("E2CNN, D8 then C8", "e2cnn", _E2CNN, "0.682, D16 then C16 (Weiler & Cesa, 2019)", seeds=3),
+    "e2cnn": System("E2CNN, D8 then C8", "e2cnn", _E2CNN, "0.682, D16 then C16 (Weiler & Cesa, 2019)"),
     "roteqnet": System("RotEqNet", "roteqnet", published="1.09, 100k (Marcos et al., 2017)"),
     "ptn-s": System("PTN-S", "ptn-b", {"variant": "S"}, "1.83, 28k; PTN-CNN-B++ 0.89, 254k (Esteves et al., 2018)"),
     "f-conv": System("F-Conv, C8", "pdo-mnist-small", {"filters": fourier(), "fields": 4, "init": "unit"}),
