@@ -149,8 +149,8 @@ def comparison_curves(curves: Mapping[str, Mapping[float, float]], picture: Path
     axes = figure.subplots()
     for place, (name, errors) in enumerate(curves.items()):
         style = ("-", "--")[place // 10 % 2]
-        axes.plot(list(errors), [max(e, 1e-4) for e in errors.values()], style, marker="o", markersize=2.5, label=name)
-    axes.set(xlabel="rotation, degrees", ylabel="relative change (floor 1e-4)", title=title, yscale="log")
+        axes.plot(list(errors), [max(e, 0.02) for e in errors.values()], style, marker="o", markersize=2.5, label=name)
+    axes.set(xlabel="rotation, degrees", ylabel="relative change (floor 0.02)", title=title, yscale="log")
     axes.grid(True, which="both", alpha=0.3)
     figure.legend(loc="outside right center", frameon=False, fontsize=7)
     figure.savefig(picture)
