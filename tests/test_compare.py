@@ -176,6 +176,7 @@ def test_a_system_is_one_row():
     assert system("p4cnn") == System("G-CNN, p4", "p4cnn", published=SYSTEMS["p4cnn"].published, seeds=3)
     assert sorted(name for name, row in SYSTEMS.items() if row.seeds == 3) == [
         "p4cnn",
+        "pdo-e2cnn",
         "pdo-gaussian",
         "sfcnn",
         "z2cnn",

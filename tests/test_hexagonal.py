@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import copies, relative, season
+from scipy import ndimage
 from torch import nn
 
 import pdoconv as pdo
@@ -325,7 +326,6 @@ def test_resampling_has_mirrors_at_the_edge():
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_resampling_equals_scipy(options):
-    ndimage = pytest.importorskip("scipy.ndimage")
     resample, image = HexagonalResample(21, **options), noise(1, 1, 21, 21)
     x, y = cells(resample)
     theirs = ndimage.map_coordinates(image[0, 0].numpy(), [10 - y, 10 + x], order=5, mode="constant")

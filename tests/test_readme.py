@@ -9,7 +9,7 @@ import pytest
 from pdoconv.compare import table
 
 ROOT = Path(__file__).parents[1]
-SHOWN = ("pdo-gaussian", "pdo-mnist-small", "p4cnn", "sfcnn", "z2cnn")
+SHOWN = ("e2cnn", "pdo-e2cnn", "sfcnn", "p4cnn", "pdo-gaussian", "pdo-mnist-small", "z2cnn")
 
 
 @pytest.fixture
