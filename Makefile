@@ -52,7 +52,7 @@ equivariance: $(VENV)/ready .venv-escnn/ready .venv-e2cnn/ready
 families: $(VENV)/ready
 	$(BIN)/python benchmarks/families.py
 
-# Every system of the talk on one footing: about three hours; goes on where it was stopped.
+# Every system on one footing: about two hours; goes on where it was stopped.
 compare: $(VENV)/ready
 	$(BIN)/pdoconv compare mnist-rot --result results/compare-mnist-rot.json
 

@@ -121,13 +121,16 @@ def comparison_scatter(systems: Mapping[str, tuple[int, Sequence[float]]], pictu
     """
     figure = _figure(7.5, 4.5)
     axes = figure.subplots()
+    means = {name: (parameters, sum(errors) / len(errors)) for name, (parameters, errors) in systems.items()}
     for place, (name, (parameters, errors)) in enumerate(systems.items()):
-        mean = sum(errors) / len(errors)
+        mean = means[name][1]
         axes.plot([parameters] * len(errors), errors, "_", color=f"C{place}", markersize=9)
         axes.plot(parameters, mean, "o", color=f"C{place}", markersize=5)
-        axes.annotate(name, (parameters, mean), xytext=(6, -3), textcoords="offset points", fontsize=7)
+        crowded = any(p > parameters and abs(np.log(e / mean)) < 0.05 for p, e in means.values())  # on its right
+        shift, side = ((-6, -3), "right") if crowded else ((6, -3), "left")
+        axes.annotate(name, (parameters, mean), xytext=shift, textcoords="offset points", fontsize=7, ha=side)
     axes.set(xlabel="parameters", ylabel="test error, %", title=title, xscale="log", yscale="log")
-    axes.margins(x=0.15)
+    axes.margins(x=0.2)
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter("{x:g}")
@@ -151,6 +154,9 @@ def comparison_curves(curves: Mapping[str, Mapping[float, float]], picture: Path
         style = ("-", "--")[place // 10 % 2]
         axes.plot(list(errors), [max(e, 0.02) for e in errors.values()], style, marker="o", markersize=2.5, label=name)
     axes.set(xlabel="rotation, degrees", ylabel="relative change (floor 0.02)", title=title, yscale="log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(True, which="both", alpha=0.3)
     figure.legend(loc="outside right center", frameon=False, fontsize=7)
     figure.savefig(picture)
