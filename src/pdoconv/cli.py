@@ -176,9 +176,9 @@ def compare(
     data: Annotated[str, typer.Argument(help="'mnist-rot'.")],
     systems: Annotated[str | None, typer.Option(help="Names with commas between; default all.")] = None,
     budget: Annotated[str, typer.Option(help="Epochs, or 'quick' (1), 'standard' (5), 'long' (60).")] = "standard",
-    seeds: Annotated[int | None, typer.Option(help="Trainings of each; default 3 for four of them, else 1.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Trainings of each; default 3 of the main ones, else 1.")] = None,
     runs: Annotated[Path, typer.Option(help="Folder of the runs; what is there goes on.")] = Path("runs/compare"),
-    result: Annotated[Path | None, typer.Option(help="File for table and pictures; default in the runs.")] = None,
+    result: Annotated[Path | None, typer.Option(help="Result file, beside it the pictures; written anew.")] = None,
 ) -> None:
     """Train every system alike on the same data: one table, two pictures. Goes on where it was stopped."""
     from pdoconv.compare import compare as run_comparison
