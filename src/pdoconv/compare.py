@@ -33,7 +33,7 @@ ANGLES = tuple(7.5 * k for k in range(13))
 """Degrees at which the logits of trained networks are compared with those of the upright image."""
 IMAGES = 32  # of the validation split, for the equivariance error
 STEPS = 5  # timed, in turn
-RUN = ("epochs", "lr", "seed", "system")  # settings in which runs differ
+RUN = ("epochs", "lr", "seed", "system", "train_on")  # settings in which runs differ
 
 
 @dataclass(frozen=True)
