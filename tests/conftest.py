@@ -94,3 +94,13 @@ def variances(group, filters, fields):
         found.append(float(x.var()))
         x = x.relu()
     return found
+
+
+class WrongRoll(pdo.GroupConv2d):
+    """The group axis rolled the wrong way: weights of g h instead of g^-1 h."""
+
+    def kernel(self):
+        group, size = self.in_type.group, self.kernel_size
+        w = self.weight[:, :, torch.as_tensor(group.product)]
+        dense = torch.einsum("oighb,gbxy->ogihxy", w, self.basis)
+        return dense.reshape(self.out_type.channels, self.in_type.channels, size, size)

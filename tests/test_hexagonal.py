@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import copies, relative, season
+from conftest import WrongRoll, copies, relative, season
 from scipy import ndimage
 from torch import nn
 
@@ -141,16 +141,6 @@ def test_layers_equal_loops_over_cells(name, lifts):
                         if 0 <= row + dv < 5 and 0 <= column + du < 5:
                             expected[g, row, column] += weight[r, b] * float(x[0, h, row + dv, column + du])
     assert relative(layer(x)[0], torch.as_tensor(expected)) < 1e-12
-
-
-class WrongRoll(pdo.GroupConv2d):
-    """The group axis rolled the wrong way: weights of g h instead of g^-1 h."""
-
-    def kernel(self):
-        group, size = self.in_type.group, self.kernel_size
-        w = self.weight[:, :, torch.as_tensor(group.product)]
-        dense = torch.einsum("oighb,gbxy->ogihxy", w, self.basis)
-        return dense.reshape(self.out_type.channels, self.in_type.channels, size, size)
 
 
 def two_layers_error(group, size, *, masked=True, wrong=False, stride=1, radius=6):

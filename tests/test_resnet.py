@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import copies, relative, season
+from conftest import WrongRoll, copies, relative, season
 from torch import nn
 
 import pdoconv as pdo
@@ -73,16 +73,6 @@ def test_p4m_bank_follows_the_table_of_d4(size):
                             assert np.array_equal(bank[o, 4 * s + k, i, 4 * t + n], moved(w[o, i, r], 4 * s + k))
     bank = lift.kernel().detach().numpy()[:, 0]
     assert all(np.array_equal(bank[g], moved(first[0, 0, 0], g)) for g in range(8))
-
-
-class WrongRoll(pdo.GroupConv2d):
-    """The group axis rolled the wrong way: weights of g h instead of g^-1 h."""
-
-    def kernel(self):
-        group, size = self.in_type.group, self.kernel_size
-        w = self.weight[:, :, torch.as_tensor(group.product)]
-        dense = torch.einsum("oighb,gbxy->ogihxy", w, self.basis)
-        return dense.reshape(self.out_type.channels, self.in_type.channels, size, size)
 
 
 @pytest.mark.parametrize(("size", "padding"), [(2, 0), (2, 1), (3, 1), (4, 0), (4, 1), (5, 2)])

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from pdoconv.data import mnist_rot
 from pdoconv.measure import equivariance_curve, multiply_adds
@@ -82,9 +83,9 @@ def compare(
     for name, row in rows.items():
         folder = runs / budget / name
         rate = choose_rate(name, length, folder)
+        if rate is None:
+            return None
         for seed in range(seeds or row.seeds):
-            if rate is None:
-                return None
             print(f"{row.title}: seed {seed}, highest rate {rate:g}", file=sys.stderr, flush=True)
             settings = MnistRotCompare(system=name, epochs=length.epochs, lr=rate, seed=seed, train_on="all")
             if _finished(settings, folder / f"seed{seed}") is None:
@@ -105,15 +106,17 @@ def find_budget(name: str) -> Budget:
 
 def choose_rate(name: str, budget: Budget, folder: Path) -> float | None:
     """Return the rate with the least validation error after a pilot; `None` if one was interrupted."""
+    if len(budget.rates) == 1:
+        return budget.rates[0]
     errors: dict[float, float] = {}
-    for rate in budget.rates if len(budget.rates) > 1 else ():
+    for rate in budget.rates:
         print(f"{system(name).title}: pilot with highest rate {rate:g}", file=sys.stderr, flush=True)
         settings = MnistRotCompare(system=name, epochs=budget.pilot_epochs, lr=rate)
         result = _finished(settings, folder / f"pilot-{rate:g}", test=False)
         if result is None:
             return None
         errors[rate] = result["valid_error_percent"]
-    return min(errors, key=lambda rate: errors[rate]) if errors else budget.rates[0]
+    return min(errors, key=lambda rate: errors[rate])
 
 
 def _finished(settings: MnistRotCompare, run: Path, *, test: bool = True) -> dict[str, Any] | None:
@@ -147,20 +150,22 @@ def collect(folder: Path, budget: str) -> dict[str, Any]:
     """
     found = {name: sorted((folder / name).glob("seed*/result.json")) for name in SYSTEMS}
     done = {name: files for name, files in found.items() if files and (folder / name / "equivariance.json").exists()}
+    nets = {name: MnistRotCompare(system=name).network() for name in done}
+    seconds = epoch_seconds(nets)
     rows: dict[str, dict[str, Any]] = {}
     for name, files in done.items():
         results = [json.loads(file.read_text()) for file in files]
         pilots = [json.loads(f.read_text()) for f in sorted((folder / name).glob("pilot-*/result.json"))]
         curve = json.loads((folder / name / "equivariance.json").read_text())
         between = [error for angle, error in curve.items() if float(angle) % 90]
-        net = MnistRotCompare(system=name).network()
         rows[name] = {
             "title": system(name).title,
             "errors %": [r["test_error_percent"] for r in results],
             "error %": round(statistics.mean(r["test_error_percent"] for r in results), 3),
             "sd": round(statistics.stdev(r["test_error_percent"] for r in results), 3) if len(results) > 1 else None,
             "parameters": results[0]["parameters"],
-            "multiply-adds": multiply_adds(net, (1, 28, 28)),
+            "multiply-adds": multiply_adds(nets[name], (1, *MnistRotCompare.image_shape)),
+            "seconds an epoch": round(seconds[name], 1),
             "equivariance error at 90": curve["90.0"],
             "equivariance error between": statistics.mean(between),
             "published": system(name).published,
@@ -172,8 +177,6 @@ def collect(folder: Path, budget: str) -> dict[str, Any]:
             "train seconds": [r["train_seconds"] for r in results],
             "commits": sorted({str(r["commit"]) for r in results}),
         }
-    for name, seconds in epoch_seconds(tuple(done)).items():
-        rows[name]["seconds an epoch"] = round(seconds, 1)
     data = mnist_rot()
     return {
         "data": data.title,
@@ -186,11 +189,11 @@ def collect(folder: Path, budget: str) -> dict[str, Any]:
     }
 
 
-def epoch_seconds(systems: Sequence[str]) -> dict[str, float]:
+def epoch_seconds(nets: Mapping[str, nn.Module]) -> dict[str, float]:
     """Return seconds for 12,000 training images on this machine, the median over steps timed in turn."""
-    nets = {name: MnistRotCompare(system=name).network() for name in systems}
-    x, y = torch.randn(MnistRotCompare.batch_size, 1, 28, 28), torch.arange(MnistRotCompare.batch_size) % 10
-    times: dict[str, list[float]] = {name: [] for name in systems}
+    x = torch.randn(MnistRotCompare.batch_size, 1, *MnistRotCompare.image_shape)
+    y = torch.arange(MnistRotCompare.batch_size) % 10
+    times: dict[str, list[float]] = {name: [] for name in nets}
     for _ in range(STEPS + 1):
         for name, net in nets.items():
             start = time.perf_counter()

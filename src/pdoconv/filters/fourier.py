@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pdoconv.filters.base import Basis
 from pdoconv.groups import Group
 from pdoconv.pointgroups import cyclic
+from pdoconv.stencils.base import offsets
 
 _TAPER = 0.2
 _DAMPING = 1000.0  # of what is not equivariant: 20 to 60 times smaller weights where nothing else is left
@@ -62,7 +63,7 @@ def _weighting(size: int) -> NDArray[np.float64]:
     turns = cyclic(32)
     turned = _series(turns, size).reshape(turns.order, size * size, -1)
     waves = np.concatenate([radius * turns.matrices[:, 0] for radius in _BAND])
-    phase = waves @ turns.matrices.swapaxes(1, 2) @ _points(size).reshape(-1, 2).T  # (g, wave, tap)
+    phase = waves @ turns.matrices.swapaxes(1, 2) @ offsets(2, size).T  # (g, wave, tap)
     response = np.concatenate([np.cos(phase), np.sin(phase)], axis=1) @ turned.swapaxes(1, 2)
     wrong = (response - response.mean(0)).reshape(-1, size * size)  # zero, if equivariant
     form = (turned @ turned.swapaxes(1, 2)).mean(0) + _DAMPING * wrong.T @ wrong / (len(turned) * len(waves))
@@ -72,7 +73,7 @@ def _weighting(size: int) -> NDArray[np.float64]:
 
 def _series(group: Group, size: int) -> Basis:
     """Return `(|G|, size * size, size, size)`: the constant, then cosine and sine of each frequency, by size."""
-    line, points = np.arange(size) - size // 2, _points(size)
+    line, points = np.arange(size) - size // 2, offsets(2, size).reshape(size, size, 2)
     every = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
     half = every[len(every) // 2 + 1 :]  # of each pair of opposite ones
     half = half[np.argsort((half**2).sum(1), kind="stable")]
@@ -82,12 +83,6 @@ def _series(group: Group, size: int) -> Basis:
     waves = np.stack([np.cos(phase), np.sin(phase)], axis=2).reshape(group.order, -1, size, size)
     series: Basis = np.concatenate([np.ones_like(waves[:, :1]), waves], axis=1) * taper
     return series
-
-
-def _points(size: int) -> NDArray[np.int64]:
-    """Return the positions (x, y) of the taps, `(size, size, 2)`, y up."""
-    line = np.arange(size) - size // 2
-    return np.asarray(np.stack(np.broadcast_arrays(line, -line[:, None]), axis=-1))
 
 
 def fourier() -> FourierFilters:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pdoconv.filters.base import Basis
 from pdoconv.groups import Group
+from pdoconv.stencils.base import offsets
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,7 @@ def _carried(radius: int, last: bool) -> int:
 def _basis(filters: HarmonicFilters, group: Group, size: int) -> Basis:
     if group.dim != 2:
         raise ValueError(f"Harmonics: expected a group of the plane, received {group!r}.")
-    line = np.arange(size) - size // 2
-    points = np.stack(np.broadcast_arrays(line, -line[:, None]), axis=-1)  # (rows, columns, (x, y)), y up
+    points = offsets(2, size).reshape(size, size, 2)
     x, y = np.moveaxis(np.einsum("rci,gij->grcj", points, group.matrices), -1, 0)  # A^-1 p
     distance, angle = np.hypot(*points.transpose(2, 0, 1)), np.arctan2(y, x)
     atoms: list[NDArray[np.float64]] = []
