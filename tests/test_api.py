@@ -16,7 +16,7 @@ NAMES = (
     "FieldType GatedActivation Group GroupConv1d GroupConv2d GroupConv3d GroupPool MaxPool1d MaxPool2d MaxPool3d "
     "NormActivation NormPool PDOConv1d PDOConv2d PDOConv3d PointwiseActivation Representation Restrict Sequential "
     "VectorOutput cyclic data dihedral equivariance_curve equivariance_error export filters group icosahedral measure "
-    "models nn o2 octahedral operators reflection so2 stencils tetrahedral"
+    "models nn o2 octahedral operators pde reflection so2 stencils tetrahedral"
 )
 
 

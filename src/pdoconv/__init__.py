@@ -6,6 +6,7 @@ from pdoconv import measure as measure
 from pdoconv import models as models
 from pdoconv import nn as nn
 from pdoconv import operators as operators
+from pdoconv import pde as pde
 from pdoconv import stencils as stencils
 from pdoconv.export import export as export
 from pdoconv.fields import FieldType as FieldType

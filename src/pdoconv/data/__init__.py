@@ -4,6 +4,16 @@ from pdoconv.data.flows import FlowPairs as FlowPairs
 from pdoconv.data.flows import flow_pairs as flow_pairs
 from pdoconv.data.mnist_rot import MnistRot as MnistRot
 from pdoconv.data.mnist_rot import mnist_rot as mnist_rot
+from pdoconv.data.pictures import as_image as as_image
+from pdoconv.data.pictures import folder as folder
+from pdoconv.data.pictures import patches as patches
+from pdoconv.data.pictures import picture_hash as picture_hash
+from pdoconv.data.pictures import pictures as pictures
+from pdoconv.data.rotated import disc as disc
+from pdoconv.data.rotated import oriented as oriented
+from pdoconv.data.scenes import TextScenes as TextScenes
+from pdoconv.data.scenes import synthetic as synthetic
+from pdoconv.data.scenes import text as text
 from pdoconv.data.shapes import Volumes as Volumes
 from pdoconv.data.shapes import shapes as shapes
 from pdoconv.data.splits import DataSet as DataSet

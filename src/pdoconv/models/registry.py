@@ -10,6 +10,8 @@ from pdoconv.models.e2cnn import e2cnn
 from pdoconv.models.hexaconv import hexaconv_p6, hexaconv_p6m
 from pdoconv.models.hnet import hnet
 from pdoconv.models.mnist_small import mnist_small
+from pdoconv.models.neural_ode import neural_ode, neural_ode_resnet
+from pdoconv.models.neural_pde import neural_pde
 from pdoconv.models.orn import orn8_align
 from pdoconv.models.p4cnn import p4cnn, z2cnn
 from pdoconv.models.ptn import ptn
@@ -32,6 +34,9 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet-1001": resnet_1001,
     "wrn-28-10": wrn_28_10,
     "pdo-mnist-small": mnist_small,
+    "neural-ode": neural_ode,
+    "neural-ode-resnet": neural_ode_resnet,
+    "neural-pde": neural_pde,
 }
 """Functions that return a network, by the name of the network."""
 

@@ -67,6 +67,9 @@ SYSTEMS: dict[str, System] = {
     "pdo-mnist-small": System("PDO-eConv, authors' filters", "pdo-mnist-small", {}, "1.87, 26k (Shen et al., 2020)"),
     "pdo-e2cnn": System("PDO-eConv, layout of E2CNN", "e2cnn", {**_E2CNN, "filters": default(2)}, seeds=3),
     "pdo-gaussian": System("PDO-eConv", "pdo-mnist-small", {"filters": default(2), "fields": 6}, seeds=3),
+    "neural-ode": System("Neural ODE", "neural-ode", {"steps": 2}),
+    "neural-ode-resnet": System("Neural ODE's residual twin", "neural-ode-resnet"),
+    "neural-pde": System("Neural PDE, C8", "neural-pde"),
 }
 """Systems by the name that the command line uses."""
 

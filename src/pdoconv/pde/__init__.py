@@ -1,0 +1,15 @@
+"""Partial differential equations that are learned, and layers that solve them."""
+
+from pdoconv.pde import degrade as degrade
+from pdoconv.pde.block import PDEBlock as PDEBlock
+from pdoconv.pde.evolution import BlowUpError as BlowUpError
+from pdoconv.pde.files import load as load
+from pdoconv.pde.files import save as save
+from pdoconv.pde.files import shipped as shipped
+from pdoconv.pde.invariants import invariants as invariants
+from pdoconv.pde.learned import LearnedPDE as LearnedPDE
+from pdoconv.pde.restore import restore as restore
+from pdoconv.pde.solvers import integrate as integrate
+from pdoconv.pde.tasks import TASKS as TASKS
+from pdoconv.pde.tasks import solve as solve
+from pdoconv.pde.tasks import task as task

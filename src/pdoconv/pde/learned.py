@@ -1,0 +1,296 @@
+r"""Learned PDEs: fields evolve by differential invariants with coefficients that depend on time.
+
+Liu, Lin, Zhang, Tang, Su (2010, 2013): an image O and an indicator $\rho$, which gathers global information, follow
+
+$$O_t = \sum_j a_j(t)\, \mathrm{inv}_j(\rho, O), \qquad \rho_t = \sum_j b_j(t)\, \mathrm{inv}_j(O, \rho),$$
+
+with 17 numbers each at a time. Time is cut into steps on which the coefficients are constant.
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pdoconv.pde.evolution import BlowUpError, blown_up, evolution, peak
+from pdoconv.pde.implicit import implicit_diffusion
+from pdoconv.pde.invariants import names, polynomials
+from pdoconv.pde.jets import Derivatives, Jet
+from pdoconv.pde.solvers import STEPS, require_steps
+from pdoconv.stencils import Stencils
+
+
+class LearnedPDE(nn.Module):
+    r"""Coupled evolution of indicators and images: the L-PDE, for any number of fields.
+
+    All coefficients are zero at first: the result is the image. `pdoconv.pde.fit` learns them from pairs.
+
+    Args:
+        steps: Number of steps in time; coefficients are constant on each.
+        channels: Channels of the image: 1 if gray, 3 for colours.
+        indicators: Fields that evolve beside it.
+        time: End of the evolution; a step is `time / steps` long. The papers have 1, the grid spacing is 1 pixel.
+        padding: Boundary condition: `"zeros"` (Dirichlet, the papers'), `"reflect"` or `"replicate"` (Neumann),
+            `"circular"` (periodic).
+        solver: `"euler"` with a guard: own diffusion, the coefficient of $\mathrm{tr} H_u$ in the rate of u, is taken
+            no larger than explicit steps are stable with (1/4 pixel squared a step for central differences);
+            `"midpoint"` or `"rk4"`; `"semi-implicit"`: own diffusion implicitly, stable however large it is.
+        stencils: Numerical scheme of the derivatives; default central differences of second order.
+        kernel_size: Odd side of its kernels.
+        bounded: Divide gradients and Hessians by $\sqrt{\kappa^2 + |\cdot|^2}$, with a learned scale $\kappa$ for each
+            field and step, before invariants are made of them: these stay invariant and cannot explode, and their
+            combinations can stop at edges, as no polynomial can.
+        hidden: 0: rates are linear in the invariants, as published. Otherwise rates are a general function of them:
+            a layer of so many units is added to the linear part, with weights of its own for each step.
+        checkpoint: For gradients keep only the fields at every step: less memory, one more forward pass.
+        limit: Values beyond it, in units of the image, are a blow-up.
+
+    Attributes:
+        coefficients: `(steps, fields, count)`: row i of a step multiplies the invariants of all fields, in the order of
+            `names`, in the rate of field i. The indicators come first, then the channels. `a` and `b` show them in the
+            papers' order.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    >>> model = LearnedPDE(steps=10)
+    >>> model.coefficients.shape, model(torch.rand(1, 1, 16, 16)).shape
+    (torch.Size([10, 2, 17]), torch.Size([1, 1, 16, 16]))
+    """
+
+    def __init__(
+        self,
+        steps: int = 20,
+        *,
+        channels: int = 1,
+        indicators: int = 1,
+        time: float = 1.0,
+        padding: Literal["zeros", "reflect", "replicate", "circular"] = "zeros",
+        solver: Literal["euler", "midpoint", "rk4", "semi-implicit"] = "euler",
+        stencils: Stencils | None = None,
+        kernel_size: int = 3,
+        bounded: bool = False,
+        hidden: int = 0,
+        checkpoint: bool = False,
+        limit: float = 100.0,
+    ) -> None:
+        """Check the arguments, make the coefficients."""
+        super().__init__()
+        require_steps("LearnedPDE", steps, time)
+        for name, value, least in (("channels", channels, 1), ("indicators", indicators, 0), ("hidden", hidden, 0)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"LearnedPDE: {name} must be a whole number of at least {least}, received {value!r}.")
+        if solver not in (*STEPS, "semi-implicit"):
+            raise ValueError(
+                f"LearnedPDE: solver must be one of {', '.join(STEPS)}, semi-implicit, received {solver!r}."
+            )
+        if not limit > 0:
+            raise ValueError(f"LearnedPDE: limit must be positive, received {limit!r}.")
+        self.steps, self.channels, self.indicators, self.time = steps, channels, indicators, time
+        self.solver, self.checkpoint, self.limit, self.bounded, self.hidden = solver, checkpoint, limit, bounded, hidden
+        self.derivatives = Derivatives(stencils=stencils, kernel_size=kernel_size, padding=padding)
+        self.coefficients = nn.Parameter(torch.zeros(steps, self.fields, self.count))
+        if bounded:
+            self.log_scale = nn.Parameter(torch.full((steps, 2, self.fields), 0.1).log())
+        if hidden:
+            self.inward = nn.Parameter(torch.randn(steps, hidden, self.count) * 2 / self.count**0.5)
+            self.shift = nn.Parameter(torch.randn(steps, hidden) * 0.3)
+            self.outward = nn.Parameter(torch.zeros(steps, self.fields, hidden))
+
+    @torch.no_grad()
+    def diffuse(self, amount: float) -> None:
+        """Set each field's own diffusion, in pixels squared over the whole time; all other coefficients to zero."""
+        self.coefficients.zero_()
+        for k in range(self.steps):
+            scale = self.log_scale[k, 1].exp() if self.bounded else torch.ones(())
+            self.coefficients[k][:, self._laplacians].diagonal().copy_(amount / self.time * scale)
+
+    @property
+    def fields(self) -> int:
+        """Number of fields that evolve: indicators, then channels."""
+        return self.indicators + self.channels
+
+    @property
+    def count(self) -> int:
+        """Number of invariants."""
+        return len(names(self.fields))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the fields."""
+        rho = ("rho",) if self.indicators == 1 else tuple(f"rho{i + 1}" for i in range(self.indicators))
+        return (*rho, *(("O",) if self.channels == 1 else tuple(f"O{i + 1}" for i in range(self.channels))))
+
+    @property
+    def a(self) -> Tensor:
+        """Coefficients of the image's rate over the invariants of (rho, O), `(steps, 17)`, as in the papers."""
+        self._require_pair("a")
+        return self.coefficients[:, 1]
+
+    @property
+    def b(self) -> Tensor:
+        """Coefficients of the indicator's rate over the invariants of (O, rho), `(steps, 17)`, as in the papers."""
+        self._require_pair("b")
+        return self.coefficients[:, 0, list(SWAPPED)]
+
+    def _require_pair(self, name: str) -> None:
+        if (self.indicators, self.channels) != (1, 1):
+            raise ValueError(
+                f"LearnedPDE.{name}: only a pair of one indicator and one channel has it, this model has "
+                f"{self.indicators} and {self.channels}: use coefficients."
+            )
+
+    def forward(self, image: Tensor, indicator: Tensor | None = None, *, known: Tensor | None = None) -> Tensor:
+        r"""Return the image at the end of the evolution.
+
+        Args:
+            image: $O_0$, `(batch, channels, H, W)`.
+            indicator: $\rho_0$, `(batch, indicators, H, W)`; default the mean of the image's channels, for each.
+            known: 1 where the image is given and stays as it is, 0 elsewhere, `(batch, 1 or channels, H, W)`.
+
+        Raises:
+            ValueError: If a shape or dtype does not fit.
+            BlowUpError: If a value passes `limit` or is not a number; says which step and coefficient.
+        """
+        for state in self.evolve(image, indicator, known=known):
+            last = state
+        return last[:, self.indicators :]
+
+    def evolve(
+        self, image: Tensor, indicator: Tensor | None = None, *, known: Tensor | None = None
+    ) -> Iterator[Tensor]:
+        """Yield the fields `(batch, fields, H, W)` at the start and after every step; arguments of `forward`."""
+        start = self._start(image, indicator, known)
+        yield start
+        peaks, state = [], start
+
+        def advance(k: int, u: Tensor) -> Tensor:
+            return self.step(k, u, start, known)
+
+        for state in evolution(advance, start, self.steps, checkpoint=self.checkpoint and torch.is_grad_enabled()):
+            peaks.append(peak(state))
+            if len(peaks) == self.steps and (k := blown_up(peaks, self.limit)) is not None:  # one look at the numbers
+                raise self._blow_up(k, start, known)
+            yield state
+
+    def step(self, k: int, u: Tensor, start: Tensor, known: Tensor | None = None) -> Tensor:
+        """Return the fields after step k, known pixels as in `start`."""
+        dt = self.time / self.steps
+        if self.solver == "semi-implicit":
+            own = self.own_diffusion(k).detach().clamp(min=0)
+            laplacian = torch.stack([h[0][0] + h[1][1] for h in self.derivatives(u).hessian], dim=1)
+            u = u + dt * (self.rate(k, u) - own[:, None, None] * laplacian)
+            u = implicit_diffusion(u, dt * own, padding=self.derivatives.padding)
+        else:
+            u = STEPS[self.solver](lambda t, x: self.rate(k, x), k * dt, u, dt)
+        if known is None:
+            return u
+        image = torch.where(known > 0, start[:, self.indicators :], u[:, self.indicators :])
+        return torch.cat([u[:, : self.indicators], image], dim=1)
+
+    def rate(self, k: int, u: Tensor) -> Tensor:
+        """Return du/dt in step k, `(batch, fields, H, W)`."""
+        inv = self.invariants(k, u)
+        found = F.conv2d(inv, self.taken(k)[:, :, None, None])
+        if not self.hidden:
+            return found
+        inner = F.relu(F.conv2d(inv, self.inward[k][:, :, None, None], self.shift[k]))
+        return found + F.conv2d(inner, self.outward[k][:, :, None, None])
+
+    def invariants(self, k: int, u: Tensor) -> Tensor:
+        """Return the invariants of the fields as step k takes them, `(batch, count, H, W)`."""
+        jet = self.derivatives(u)
+        return torch.stack(polynomials(_bounded(jet, self.log_scale[k].exp()) if self.bounded else jet), dim=1)
+
+    def own_diffusion(self, k: int) -> Tensor:
+        """Return the coefficient of each field's own Laplacian in its rate in step k, `(fields,)`."""
+        return self.coefficients[k][:, self._laplacians].diagonal()
+
+    def taken(self, k: int) -> Tensor:
+        """Return the coefficients `(fields, count)` as step k takes them: explicit Euler limits own diffusion."""
+        c = self.coefficients[k]
+        if self.solver != "euler":
+            return c
+        scale = self.log_scale[k, 1].exp() if self.bounded else 1.0  # near zero a bounded Laplacian is divided by it
+        excess = (c[:, self._laplacians].diagonal() - self.stable_diffusion * scale).clamp(min=0)
+        return c - F.pad(torch.diag(excess), (self._laplacians.start, self.count - self._laplacians.stop))
+
+    @property
+    def stable_diffusion(self) -> float:
+        """Largest own diffusion that explicit Euler is stable with: 2 / (dt * largest symbol of the Laplacian)."""
+        w = self.derivatives.weight
+        largest = float((w[2] + w[4]).abs().sum())
+        return 2 * self.steps / (self.time * largest)
+
+    @property
+    def _laplacians(self) -> slice:
+        """Places of the fields' Laplacians among the invariants."""
+        n = self.fields
+        first = 1 + n + n * (n + 1) // 2
+        return slice(first, first + n)
+
+    def _start(self, image: Tensor, indicator: Tensor | None, known: Tensor | None) -> Tensor:
+        """Check the fields at the start and put them together."""
+        if image.dim() != 4 or image.shape[1] != self.channels or image.dtype != self.coefficients.dtype:
+            raise ValueError(
+                f"LearnedPDE: expected images (batch, {self.channels}, H, W) of {self.coefficients.dtype}, received "
+                f"{tuple(image.shape)} of {image.dtype}."
+            )
+        batch, _, *space = image.shape
+        if indicator is None:
+            indicator = image.mean(1, keepdim=True).expand(batch, self.indicators, *space)
+        if indicator.shape != (batch, self.indicators, *space) or indicator.dtype != image.dtype:
+            raise ValueError(
+                f"LearnedPDE: expected indicators {(batch, self.indicators, *space)} of {image.dtype}, received "
+                f"{tuple(indicator.shape)} of {indicator.dtype}."
+            )
+        if known is not None and (
+            known.dim() != 4 or known.shape[1] not in (1, self.channels) or known.shape[2:] != image.shape[2:]
+        ):
+            raise ValueError(
+                f"LearnedPDE: expected known pixels {(batch, self.channels, *space)} or with 1 channel, received "
+                f"{tuple(known.shape)}."
+            )
+        return torch.cat([indicator, image], dim=1)
+
+    @torch.no_grad()
+    def _blow_up(self, k: int, start: Tensor, known: Tensor | None) -> BlowUpError:
+        """Name the step and the coefficient that added most in it."""
+        u = start
+        for before in range(k):
+            u = self.step(before, u, start, known)
+        sizes = self.taken(k).abs() * self.invariants(k, u).abs().amax((0, 2, 3)).nan_to_num(nan=float("inf"))
+        i, j = divmod(int(sizes.nan_to_num(nan=0.0).argmax()), self.count)
+        name = f"{names(self.fields, labels=self.labels)[j]} in the rate of {self.labels[i]}"
+        return BlowUpError(
+            f"LearnedPDE: the evolution blew up in step {k} of {self.steps}: a value passed {self.limit:g}. The "
+            f"coefficient of {name}, {float(self.coefficients[k, i, j]):.3g}, added most. Use more steps, smaller "
+            f"coefficients, bounded=True, or images scaled to [0, 1].",
+            k,
+            name,
+        )
+
+    def extra_repr(self) -> str:
+        """Print the size."""
+        return (
+            f"steps={self.steps}, channels={self.channels}, indicators={self.indicators}, solver={self.solver!r}, "
+            f"bounded={self.bounded}, hidden={self.hidden}"
+        )
+
+
+SWAPPED = (0, 2, 1, 5, 4, 3, 7, 6, 13, 12, 11, 10, 9, 8, 16, 15, 14)
+"""Where the invariants of (O, rho) stand among those of (rho, O)."""
+
+
+def _bounded(jet: Jet, scale: Tensor) -> Jet:
+    r"""Divide gradients by $\sqrt{\kappa^2 + |g|^2}$, Hessians likewise; `scale` is $\kappa$, `(2, fields)`."""
+    gradient, hessian = [], []
+    for i, (g, h) in enumerate(zip(jet.gradient, jet.hessian, strict=True)):
+        one = torch.rsqrt(scale[0, i] ** 2 + sum(x * x for x in g))
+        two = torch.rsqrt(scale[1, i] ** 2 + sum(x * x for row in h for x in row))
+        gradient.append([x * one for x in g])
+        scaled = {(a, b): h[a][b] * two for a in range(len(h)) for b in range(a, len(h))}
+        hessian.append([[scaled[min(a, b), max(a, b)] for b in range(len(h))] for a in range(len(h))])
+    return Jet(jet.value, gradient, hessian)
