@@ -1,4 +1,4 @@
-"""Command line: `pdoconv train | evaluate | measure | compare | export | table`."""
+"""Command line: `pdoconv train | evaluate | measure | compare | restore | export | table`."""
 
 import json
 import sys
@@ -173,29 +173,63 @@ def measure(
 @app.command()
 @_plain_errors
 def compare(
-    data: Annotated[str, typer.Argument(help="'mnist-rot'.")],
+    data: Annotated[str, typer.Argument(help="'mnist-rot', or a task of restoration, such as denoise.")],
     systems: Annotated[str | None, typer.Option(help="Names with commas between; default all.")] = None,
     budget: Annotated[str, typer.Option(help="Epochs, or 'quick' (1), 'standard' (5), 'long' (60).")] = "standard",
     seeds: Annotated[int | None, typer.Option(help="Trainings of each; default 3 of the main ones, else 1.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Of training (restoration).")] = None,
+    sigma: Annotated[float | None, typer.Option(help="Of the noise, in units of 1/255 (denoise).")] = None,
+    sets: Annotated[str | None, typer.Option("--data", help="Test sets: set12,bsd68, or synthetic.")] = None,
     runs: Annotated[Path, typer.Option(help="Folder of the runs; what is there goes on.")] = Path("runs/compare"),
     result: Annotated[Path | None, typer.Option(help="Result file, beside it the pictures; written anew.")] = None,
 ) -> None:
     """Train every system alike on the same data: one table, two pictures. Goes on where it was stopped."""
+    from pdoconv.pde.tasks import TASKS
+
+    names = None if systems is None else [name.strip() for name in systems.split(",")]
+    if data in TASKS:
+        from pdoconv.restoration import report
+
+        if seeds is not None or budget != "standard":
+            raise ValueError("--budget and --seeds are of mnist-rot; here give --steps.")
+        chosen_sets = None if sets is None else [name.strip() for name in sets.split(",")]
+        print(report(data, names, steps=steps, sigma=sigma, runs=runs, sets=chosen_sets, result=result))
+        return
     from pdoconv.compare import compare as run_comparison
     from pdoconv.compare import draw
     from pdoconv.compare import table as comparison_table
     from pdoconv.training.folder import write_json
 
     if data != "mnist-rot":
-        raise ValueError(f"compare: expected 'mnist-rot', received {data!r}.")
-    chosen = {} if systems is None else {"systems": [name.strip() for name in systems.split(",")]}
-    done = run_comparison(budget=budget, seeds=seeds, runs=runs, **chosen)
+        raise ValueError(f"compare: expected 'mnist-rot' or one of {', '.join(TASKS)}, received {data!r}.")
+    if (steps, sigma, sets) != (None, None, None):
+        raise ValueError("--steps, --sigma and --data are of restoration; here give --budget.")
+    done = run_comparison(budget=budget, seeds=seeds, runs=runs, **({} if names is None else {"systems": names}))
     if done is None:
         raise ValueError("The comparison was interrupted: the same command goes on with it.")
     path = result or runs / budget / "comparison.json"
     write_json(path, done)
     print(comparison_table(done))
     print(f"Result: {path}\n" + "\n".join(f"Picture: {file}" for file in draw(done, path)))
+
+
+@app.command()
+@_plain_errors
+def restore(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Picture: PNG, JPEG or TIFF.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="File of the result; OUT-plate.png is written too.")],
+    task: Annotated[str, typer.Option(help="denoise, deblur, inpaint, demosaick, edges or text.")] = "denoise",
+    sigma: Annotated[float, typer.Option(help="Noise in units of 1/255 (denoise).")] = 25.0,
+    mask: Annotated[Path | None, typer.Option(help="Picture, bright where pixels are known (inpaint).")] = None,
+    model: Annotated[Path | None, typer.Option(help="File of a learned PDE; default the package's own.")] = None,
+    simulate: Annotated[bool, typer.Option("--simulate", help="IN is clean: degrade it first, and compare.")] = False,
+    strip: Annotated[bool, typer.Option("--strip", help="Draw evolution and coefficients too.")] = False,
+) -> None:
+    """Restore a picture by a learned PDE."""
+    from pdoconv.restore_file import restore_file
+
+    lines = restore_file(source, out, task, sigma=sigma, mask=mask, model=model, simulate=simulate, with_strip=strip)
+    print("\n".join(lines))
 
 
 @app.command()

@@ -60,16 +60,19 @@ def strip(
     """
     if not states or len(states) != len(times):
         raise ValueError(f"strip: expected a time for each state, received {len(states)} and {len(times)}.")
-    places = np.unique(np.linspace(0, len(states) - 1, min(most, len(states))).round().astype(int))
+    last = len(states) - 1  # as many columns as stand at equal distances, if there are such
+    equal = [n for n in range(3, most) if last % n == 0]
+    places = np.linspace(0, last, min(max(equal, default=most - 1), last) + 1).round().astype(int).tolist()
+    rows: list[tuple[list[str], list[Array]]] = []
     rows = []
-    for name in reversed(states[0]):
+    for name in reversed(list(states[0])):
         film = [_middle(_rgb(states[i][name])) for i in places]
         low, high = min(float(f.min()) for f in film), max(float(f.max()) for f in film)
         note = pretty(name)
         if name != "O" and (low < 0 or high > 1):
             film = [(f - low) / (high - low) for f in film]
             note = f"{pretty(name)} from {low:.2g} to {high:.2g}"
-        captions = [f"t = {times[i]:.2g}" for i in places]
+        captions = [f"t = {times[i]:.3g}" for i in places]
         captions[0] = f"{note}, {captions[0]}"
         rows.append((captions, [_enlarged(f) for f in film]))
     _sheet(rows, picture)
@@ -88,7 +91,7 @@ def coefficient_curves(model: LearnedPDE, picture: Path, *, title: str = "") -> 
         title: Heading.
     """
     values = np.asarray(model.coefficients.detach().double().cpu())
-    rates = list(reversed(range(model.fields)))
+    rates = [*range(model.indicators, model.fields), *range(model.indicators)]
     labels = [pretty(name) for name in names(model.fields, labels=model.labels)]
     largest = np.abs(values).max(0)
     kept = np.sort(np.argsort(-largest.max(0), kind="stable")[:MOST_ROWS])

@@ -113,8 +113,7 @@ def fit(
     pairs: list[tuple[Tensor, Tensor, Tensor | None, Tensor | None]] = []
     for at in range(0, len(images), chunk or len(images)):
         part = slice(at, at + (chunk or len(images)))
-        # a mask of one image holds for all
-        mask = known if known is None or len(known) == 1 else known[part]
+        mask = known if known is None or len(known) == 1 else known[part]  # one may hold for all
         pairs.append((images[part], targets[part], None if indicator is None else indicator[part], mask))
 
     def evaluate() -> float:
@@ -148,9 +147,11 @@ def fit(
     search = _Search(model, evaluate, _units(model, images, indicator), constant)
     history = [first]
     run = _lbfgs if method == "lbfgs" else _adam
-    for value in progress(run(search, iterations, learning_rate), total=iterations, title=f"fit ({method})"):
-        history.append(value)
-    search.finish()
+    try:
+        for value in progress(run(search, iterations, learning_rate), total=iterations, title=f"fit ({method})"):
+            history.append(value)
+    finally:  # also where it is interrupted
+        search.finish()
     return history
 
 
@@ -225,7 +226,7 @@ def _memory(search: _Search) -> torch.optim.LBFGS:
         search.variables,
         max_iter=1,
         max_eval=25,
-        history_size=150,
+        history_size=100,
         tolerance_grad=0.0,
         tolerance_change=0.0,
         line_search_fn="strong_wolfe",

@@ -206,8 +206,10 @@ def _trace(m: Matrix) -> Any:
 def _symmetric(a: list[Any], b: list[Any]) -> Matrix:
     """Return (a b^T + b a^T) / 2."""
     n = range(len(a))
-    half = {(i, j): a[i] * b[j] if a is b or i == j else (a[i] * b[j] + a[j] * b[i]) / 2 for i in n for j in n if i <= j}
-    return [[half[min(i, j), max(i, j)] for j in n] for i in n]
+    upper = {(i, j): a[i] * b[j] for i in n for j in n if i <= j}
+    if a is not b:
+        upper |= {(i, j): (upper[i, j] + a[j] * b[i]) / 2 for i, j in upper if i < j}
+    return [[upper[min(i, j), max(i, j)] for j in n] for i in n]
 
 
 def _contract(a: Matrix, b: Matrix) -> Any:

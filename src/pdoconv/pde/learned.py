@@ -43,7 +43,7 @@ class LearnedPDE(nn.Module):
             field and step, before invariants are made of them: these stay invariant and cannot explode, and their
             combinations can stop at edges, as no polynomial can.
         hidden: 0: rates are linear in the invariants, as published. Otherwise rates are a general function of them:
-            a layer of so many units is added to the linear part, with weights of its own for each step.
+            so many units, the same at all times but for their offsets, are added to the linear part.
         checkpoint: For gradients keep only the fields at every step: less memory, one more forward pass.
         limit: Values beyond it, in units of the image, are a blow-up.
 
@@ -79,6 +79,8 @@ class LearnedPDE(nn.Module):
         """Check the arguments, make the coefficients."""
         super().__init__()
         require_steps("LearnedPDE", steps, time)
+        if time < 0:
+            raise ValueError(f"LearnedPDE: time must be positive, received {time!r}: diffusion has no way back.")
         for name, value, least in (("channels", channels, 1), ("indicators", indicators, 0), ("hidden", hidden, 0)):
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"LearnedPDE: {name} must be a whole number of at least {least}, received {value!r}.")
@@ -93,9 +95,9 @@ class LearnedPDE(nn.Module):
         self.derivatives = Derivatives(stencils=stencils, kernel_size=kernel_size, padding=padding)
         self.coefficients = nn.Parameter(torch.zeros(steps, self.fields, self.count))
         if bounded:
-            self.log_scale = nn.Parameter(torch.full((steps, 2, self.fields), 0.1).log())
+            self.log_scale = nn.Parameter(torch.tensor([0.1, 0.3]).log()[:, None].repeat(steps, 1, self.fields))
         if hidden:
-            self.inward = nn.Parameter(torch.randn(steps, hidden, self.count) * 2 / self.count**0.5)
+            self.inward = nn.Parameter(torch.randn(hidden, self.count) * 2 / self.count**0.5)
             self.shift = nn.Parameter(torch.randn(steps, hidden) * 0.3)
             self.outward = nn.Parameter(torch.zeros(steps, self.fields, hidden))
 
@@ -179,7 +181,7 @@ class LearnedPDE(nn.Module):
         """Return the fields after step k, known pixels as in `start`."""
         dt = self.time / self.steps
         if self.solver == "semi-implicit":
-            own = self.own_diffusion(k).detach().clamp(min=0)
+            own = self.own_diffusion(k).clamp(min=0)
             laplacian = torch.stack([h[0][0] + h[1][1] for h in self.derivatives(u).hessian], dim=1)
             u = u + dt * (self.rate(k, u) - own[:, None, None] * laplacian)
             u = implicit_diffusion(u, dt * own, padding=self.derivatives.padding)
@@ -196,7 +198,7 @@ class LearnedPDE(nn.Module):
         found = F.conv2d(inv, self.taken(k)[:, :, None, None])
         if not self.hidden:
             return found
-        inner = F.relu(F.conv2d(inv, self.inward[k][:, :, None, None], self.shift[k]))
+        inner = F.relu(F.conv2d(inv, self.inward[:, :, None, None], self.shift[k]))
         return found + F.conv2d(inner, self.outward[k][:, :, None, None])
 
     def invariants(self, k: int, u: Tensor) -> Tensor:
@@ -246,9 +248,8 @@ class LearnedPDE(nn.Module):
                 f"LearnedPDE: expected indicators {(batch, self.indicators, *space)} of {image.dtype}, received "
                 f"{tuple(indicator.shape)} of {indicator.dtype}."
             )
-        if known is not None and (
-            known.dim() != 4 or known.shape[1] not in (1, self.channels) or known.shape[2:] != image.shape[2:]
-        ):
+        masks = {(b, c, *space) for b in (1, batch) for c in (1, self.channels)}
+        if known is not None and tuple(known.shape) not in masks:
             raise ValueError(
                 f"LearnedPDE: expected known pixels {(batch, self.channels, *space)} or with 1 channel, received "
                 f"{tuple(known.shape)}."
@@ -258,10 +259,14 @@ class LearnedPDE(nn.Module):
     @torch.no_grad()
     def _blow_up(self, k: int, start: Tensor, known: Tensor | None) -> BlowUpError:
         """Name the step and the coefficient that added most in it."""
+        if not float(peak(start)) <= self.limit:
+            message = f"LearnedPDE: the images have a value beyond {self.limit:g} or none: scale them to [0, 1]."
+            return BlowUpError(message, 0)
         u = start
         for before in range(k):
             u = self.step(before, u, start, known)
-        sizes = self.taken(k).abs() * self.invariants(k, u).abs().amax((0, 2, 3)).nan_to_num(nan=float("inf"))
+        worst = self.invariants(k, u).abs().amax((0, 2, 3)).nan_to_num(nan=float("inf"))
+        sizes = self.taken(k).abs().nan_to_num(nan=float("inf")) * worst
         i, j = divmod(int(sizes.nan_to_num(nan=0.0).argmax()), self.count)
         name = f"{names(self.fields, labels=self.labels)[j]} in the rate of {self.labels[i]}"
         return BlowUpError(

@@ -36,8 +36,9 @@ def restore(
 
     Quarter turns and flips of the image turn and flip the result, to rounding (a mosaic on odd sides alone). The
     package ships models for gray images: `"denoise"`, `"deblur"` and `"inpaint"` treat each channel of a colour image
-    by itself, `"edges"` and `"text"` look at its luma. Memory: about 120 numbers a pixel and channel with the shipped
-    models for gray images, half a gigabyte for a gray megapixel in float32, and 400 for demosaicking.
+    by itself, `"edges"` and `"text"` look at its luma. Memory
+    beside the image: 400 bytes a pixel with the shipped models for gray images in float32 (large channels are treated
+    one after the other), 800 for demosaicking.
 
     Args:
         image: Floating-point array `(H, W)` or `(H, W, 3)`, or tensor `(H, W)`, `(C, H, W)` or `(batch, C, H, W)` with
@@ -114,20 +115,21 @@ class Running:
         """Return planes in parts of about a megapixel, to save memory: they do not depend on each other."""
         batch, _, height, width = self.observed.shape
         many = max(1, PART // (height * width))
-        return [None] * -(-batch // many) if planes is None else list(planes.split(many))
+        return [None] * -(-batch // many) if planes is None else list(torch.split(planes, many))
 
     def result(self, state: Tensor) -> Any:
         """Return the image of a state, clipped to [0, 1]."""
-        return self._shown(state[:, self.net.indicators :]).clip(0, 1)
+        return self._shown(state[:, self.net.indicators :], clip=True)
 
     def fields(self, state: Tensor) -> dict[str, Any]:
         """Return indicators and image of a state by name, not clipped."""
         rho = {name: self._shown(state[:, i : i + 1]) for i, name in enumerate(self.net.labels[: self.net.indicators])}
         return {**rho, "O": self._shown(state[:, self.net.indicators :])}
 
-    def _shown(self, planes: Tensor) -> Any:
+    def _shown(self, planes: Tensor, clip: bool = False) -> Any:
         """Return planes in the layout, dtype and device of the given image."""
         planes = (planes - self.centre) / self.scale + self.centre if self.scale != 1 else planes
+        planes = planes.clamp(0, 1) if clip else planes
         whole = planes.reshape(-1, self.planes * planes.shape[1], *planes.shape[2:])
         if isinstance(self.like, Tensor):
             if self.like.dim() < 4:

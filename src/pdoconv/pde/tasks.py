@@ -54,6 +54,11 @@ def _mosaic(clean: Tensor, generator: torch.Generator | None) -> Observation:
     return bayer(clean)
 
 
+def _scene(clean: Tensor, generator: torch.Generator | None) -> Observation:
+    """Of a scene and its map, which stand in the first two channels, the scene is seen."""
+    return clean[:, :1], None
+
+
 def task(name: str, sigma: float = 25) -> Task:
     """Return a task by name.
 
@@ -72,7 +77,7 @@ def task(name: str, sigma: float = 25) -> Task:
         "inpaint": Task("inpaint", "Inpainting, 20% of the pixels known", _masked, needs_known=True),
         "demosaick": Task("demosaick", "Demosaicking, RGGB", _mosaic, channels=3, needs_known=True),
         "edges": Task("edges", "Edge map from noise 15", partial(_noisy, sigma=15.0), edges, restores=False),
-        "text": Task("text", "Text confidence map", lambda scene, _: (scene, None), restores=False),
+        "text": Task("text", "Text confidence map", _scene, lambda clean: clean[:, 1:2], restores=False),
     }
     if name not in found:
         raise ValueError(f"Unknown task {name!r}: expected one of {', '.join(found)}.")

@@ -33,8 +33,9 @@ class Restorer:
 
 def _learned(steps: int, *, bounded: bool, hidden: int = 0, indicators: int = 1) -> Build:
     def build(_: int, channels: int) -> LearnedPDE:
+        beside = indicators if channels == 1 else 1  # three colours and one more field are four, too
         net = LearnedPDE(
-            steps, channels=channels, indicators=indicators, padding="replicate", bounded=bounded, hidden=hidden
+            steps, channels=channels, indicators=beside, padding="replicate", bounded=bounded, hidden=hidden
         )
         net.diffuse(1.0)
         return net
@@ -49,10 +50,10 @@ def _network(make: Callable[..., nn.Module]) -> Build:
 SYSTEMS: dict[str, Restorer] = {
     "lpde": Restorer("L-PDE, polynomial", _learned(15, bounded=False), 0.0, 0.03),
     "lpde-bounded": Restorer("L-PDE, bounded invariants", _learned(12, bounded=True), 0.0, 0.1),
-    "lpde-general": Restorer("L-PDE, function of the invariants", _learned(8, bounded=True, hidden=16), 0.01, 0.1),
-    "neural-pde": Restorer("Equivariant neural PDE", _network(pde_restorer), 3e-3),
-    "tnrd": Restorer("TNRD type", _network(tnrd), 3e-3),
-    "dncnn": Restorer("DnCNN type", _network(dncnn), 3e-3),
+    "lpde-general": Restorer("L-PDE, function of the invariants", _learned(10, bounded=True, hidden=24, indicators=3), 0.01, 0.1),
+    "neural-pde": Restorer("Equivariant neural PDE", _network(pde_restorer), 6e-3),
+    "tnrd": Restorer("TNRD type", _network(tnrd), 1e-2),
+    "dncnn": Restorer("DnCNN type", _network(dncnn), 5e-3),
 }
 """Systems by the name that the command line uses."""
 
@@ -65,9 +66,9 @@ class Restoration:
     system: str = "lpde-general"
     sigma: float = 25.0
     """Of the noise, in units of 1/255, for `"denoise"`."""
-    steps: int = 1500
-    batch: int = 16
-    patch: int = 64
+    steps: int = 2500
+    batch: int = 8
+    patch: int = 48
     seed: int = 0
 
     def __post_init__(self) -> None:
