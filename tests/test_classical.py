@@ -176,6 +176,12 @@ def test_steps_beyond_the_limit_would_leave_it():
     assert max(v.max() - 1, -v.min()) > 0.1
 
 
+def test_no_chequerboard_survives():
+    u = (torch.arange(8)[:, None] + torch.arange(8)).remainder(2).double()[None, None]
+    assert heat(u, 1.0, padding="circular").std() < 1e-12
+    assert relative(heat(u, 1.0, steps=4, padding="circular"), u) < 1e-12  # steps as long as is stable
+
+
 @pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize("name", FLOWS)
 def test_exact_under_quarter_turns_and_flips(name, padding):

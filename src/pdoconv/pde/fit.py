@@ -66,7 +66,7 @@ def fit(
     crop: int = 0,
     initialise: bool = True,
     constant: bool = False,
-    learning_rate: float = 1e-2,
+    learning_rate: float = 1e-3,
     chunk: int | None = None,
 ) -> list[float]:
     """Find all parameters that make J small, from all pairs at once. Show progress on stderr.

@@ -251,8 +251,7 @@ class LearnedPDE(nn.Module):
         masks = {(b, c, *space) for b in (1, batch) for c in (1, self.channels)}
         if known is not None and tuple(known.shape) not in masks:
             raise ValueError(
-                f"LearnedPDE: expected known pixels {(batch, self.channels, *space)} or with 1 channel, received "
-                f"{tuple(known.shape)}."
+                f"LearnedPDE: expected known pixels of a shape in {sorted(masks)}, received {tuple(known.shape)}."
             )
         return torch.cat([indicator, image], dim=1)
 

@@ -36,9 +36,10 @@ def restore(
 
     Quarter turns and flips of the image turn and flip the result, to rounding (a mosaic on odd sides alone). The
     package ships models for gray images: `"denoise"`, `"deblur"` and `"inpaint"` treat each channel of a colour image
-    by itself, `"edges"` and `"text"` look at its luma. Memory
-    beside the image: 400 bytes a pixel with the shipped models for gray images in float32 (large channels are treated
-    one after the other), 800 for demosaicking.
+    by itself, `"edges"` and `"text"` look at its luma.
+
+    Memory in float32: about 400 bytes a pixel for gray models (large channels are treated one after the other), a
+    kilobyte for demosaicking.
 
     Args:
         image: Floating-point array `(H, W)` or `(H, W, 3)`, or tensor `(H, W)`, `(C, H, W)` or `(batch, C, H, W)` with

@@ -134,7 +134,7 @@ def backward_heat(image: Tensor, time: float) -> Tensor:
     """Run the heat equation backwards, in steps of at most 0.1: it sharpens, and what is noise grows fastest."""
     steps = max(1, math.ceil(time / STEP))
     for _ in range(steps):
-        image = 2 * image - heat(image, time / steps)
+        image = 2 * image - heat(image, time / steps, steps=1)
     return image
 
 
@@ -151,7 +151,7 @@ def shock(image: Tensor, time: float) -> Tensor:
     steps = max(1, math.ceil(time / STEP))
     for _ in range(steps):
         smooth = blur(image, 1.5)
-        valley = heat(smooth, STEP) > smooth
+        valley = heat(smooth, STEP, steps=1) > smooth
         around = F.pad(image, [1] * 4, mode="replicate")
         beside = [
             around[..., 1:-1, 2:] - image,
@@ -215,7 +215,7 @@ def harmonic(observed: Tensor, known: Tensor) -> Tensor:
     """Solve the Laplace equation in the unknown pixels, mirrored at the rim: heat, known pixels held, until steady."""
     u = fill(observed, known)
     for _ in range(100 * HELD):
-        new = torch.where(known > 0, observed, heat(u, 0.25))
+        new = torch.where(known > 0, observed, heat(u, 0.2, steps=1))
         change, u = (new - u).abs().max(), new
         if change < STEADY:
             break
@@ -243,11 +243,11 @@ def _alone(method: Method) -> Method:
 
 
 def _held_perona_malik(observed: Tensor, known: Tensor, kappa: float) -> Tensor:
-    return _held(observed, known, lambda u: perona_malik(u, 0.25, kappa))
+    return _held(observed, known, lambda u: perona_malik(u, 0.2, kappa, steps=1))
 
 
 def _held_tv_flow(observed: Tensor, known: Tensor, eps: float) -> Tensor:
-    return _held(observed, known, lambda u: tv_flow(u, eps / 4, eps=eps))
+    return _held(observed, known, lambda u: tv_flow(u, eps / 5, eps=eps, steps=1))
 
 
 def _held(observed: Tensor, known: Tensor, step: Callable[[Tensor], Tensor]) -> Tensor:
