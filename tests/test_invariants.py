@@ -23,18 +23,19 @@ QUARTERS = [np.rint(g) for g in pdo.dihedral(4).matrices]
 def symbolic(fields, dim=2):
     """A jet of symbols."""
     axes = "xyz"[:dim]
-    u = [f"u{i}" for i in range(fields)]
-    return Jet(
-        [sympy.Symbol(f) for f in u],
-        [[sympy.Symbol(f"{f}_{a}") for a in axes] for f in u],
-        [[[sympy.Symbol(f"{f}_{''.join(sorted(a + b))}") for b in axes] for a in axes] for f in u],
-    )
+
+    def symbols(end=""):
+        return np.array([sympy.Symbol(f"u{i}{end}") for i in range(fields)])
+
+    hessian = [[symbols("_" + "".join(sorted(a + b))) for b in axes] for a in axes]
+    return Jet(symbols(), [symbols("_" + a) for a in axes], hessian)
 
 
 def turned(jet, matrix):
     """The jet of the turned fields: A g, A H A^T."""
-    gradient = [list(matrix * sympy.Matrix(g)) for g in jet.gradient]
-    hessian = [(matrix * sympy.Matrix(h) * matrix.T).tolist() for h in jet.hessian]
+    m, axes = np.array(matrix.tolist()), range(jet.dim)
+    gradient = [sum(m[a, b] * jet.gradient[b] for b in axes) for a in axes]
+    hessian = [[sum(m[a, c] * jet.hessian[c][d] * m[b, d] for c in axes for d in axes) for b in axes] for a in axes]
     return Jet(jet.value, gradient, hessian)
 
 
@@ -68,8 +69,9 @@ def test_the_misprinted_rows_are_not_invariant():
 
     def rows(jet):
         """Rows 8 and 9 as printed: with squares on the second derivatives."""
-        (x, y), _ = jet.gradient
-        return [x**2 * h[0][0] ** 2 + 2 * x * y * h[0][1] ** 2 + y**2 * h[1][1] ** 2 for h in jet.hessian]
+        (x, *_), (y, *_) = jet.gradient
+        (xx, xy), (_, yy) = jet.hessian
+        return [*(x**2 * xx**2 + 2 * x * y * xy**2 + y**2 * yy**2)]
 
     for here, there in zip(rows(jet), rows(turned(jet, TURN)), strict=True):
         assert not zero(here - there)
@@ -114,7 +116,8 @@ def numbers(rng, fields, dim):
 
 
 def listed(value, gradient, hessian):
-    return Jet(list(value), [list(g) for g in gradient], [[list(row) for row in h] for h in hessian])
+    """The jet of values (n,), gradients (n, dim) and Hessians (n, dim, dim)."""
+    return Jet(value, [*gradient.T], [[*row] for row in hessian.transpose(1, 2, 0)])
 
 
 @pytest.mark.parametrize(("fields", "dim", "count"), [(1, 2, 6), (2, 2, 17), (3, 2, 37), (1, 3, 8), (2, 3, 31)])
@@ -135,9 +138,8 @@ def rank(fields, dim, keep=slice(None)):
     def f(flat):
         v, g, h = flat.split([fields, fields * dim, fields * len(upper)])
         g, h = g.reshape(fields, dim), h.reshape(fields, len(upper))
-        full = [[[h[k, upper.index((min(i, j), max(i, j)))] for j in range(dim)] for i in range(dim)]
-                for k in range(fields)]  # fmt: skip
-        return torch.stack(polynomials(Jet(list(v), [list(row) for row in g], full))[keep])
+        full = [[h[:, upper.index((min(i, j), max(i, j)))] for j in range(dim)] for i in range(dim)]
+        return polynomials(Jet(v, [*g.T], full))[keep]
 
     return int(torch.linalg.matrix_rank(torch.autograd.functional.jacobian(f, flat), rtol=1e-9))
 
@@ -194,7 +196,7 @@ def test_a_wrong_invariant_is_rejected():
     derive = Derivatives(padding="circular")
 
     def wrong(u):
-        return derive(u).gradient[0][0][:, None] ** 2
+        return derive(u).gradient[0].transpose(0, 1) ** 2
 
     assert relative(wrong(move(u, QUARTERS[1])), move(wrong(u), QUARTERS[1])) > 0.1
 

@@ -15,7 +15,7 @@ are independent. A linear combination of them does not give every invariant func
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import reduce
 from itertools import combinations, combinations_with_replacement
 from operator import add
@@ -27,8 +27,6 @@ from torch import Tensor
 
 from pdoconv.pde.jets import Derivatives, Jet
 from pdoconv.stencils import Stencils
-
-Matrix = list[list[Any]]
 
 
 def names(fields: int = 2, dim: int = 2, labels: Sequence[str] | None = None) -> tuple[str, ...]:
@@ -77,42 +75,38 @@ def pseudo_names(fields: int = 2, labels: Sequence[str] | None = None) -> tuple[
     return (*found, *(f"tr JH({a})H({b})" for a, b in combinations(u, 2)))
 
 
-def polynomials(jet: Jet) -> list[Any]:
-    """Return the invariants of a jet, in the order of `names`; of maps, numbers or symbols alike.
+def polynomials(jet: Jet) -> Any:
+    """Return the invariants of a jet, `(count, *rest)`, in the order of `names`; of maps, numbers or symbols alike.
 
     Raises:
         ValueError: If there is no list for so many fields in this dimension.
     """
     _require(jet.fields, jet.dim)
-    g, h = jet.gradient, jet.hessian
-    each, pairs = range(jet.fields), list(combinations_with_replacement(range(jet.fields), 2))
-    found = [jet.value[0] * 0 + 1, *jet.value]
-    found += [_dot(g[i], g[j]) for i, j in pairs]
-    found += [_trace(h[i]) for i in each]
-    for i, j in pairs:
-        outer = _symmetric(g[i], g[j])
-        found += [_contract(outer, h[k]) for k in each]
-    found += [_contract(h[i], h[j]) for i, j in pairs]
-    return found + (_space(g, h, pairs) if jet.dim == 3 else [])
+    g, h, each, axes = jet.gradient, jet.hessian, range(jet.fields), range(jet.dim)
+    found = [jet.value[:1] * 0 + 1, jet.value]
+    found += [_total(g[a][i : i + 1] * g[a][i:] for a in axes) for i in each]
+    found += [_total(h[a][a] for a in axes)]
+    found += [_contract(_outer(g, i), h) for i in each]
+    found += [_pairs(h, i) for i in each]
+    return _joined(found + (_space(g, h) if jet.dim == 3 else []))
 
 
-def _space(g: list[list[Any]], h: list[Matrix], pairs: list[tuple[int, int]]) -> list[Any]:
+def _space(g: list[Any], h: list[list[Any]]) -> list[Any]:
     """Return what invariants of one or two fields in space have besides those that the plane has."""
-    each = range(len(g))
-    squares = [_product(m, m) for m in h]
-    found = [_contract(squares[i], h[j]) for i in each for j in each]
-    found += [_contract(squares[i], squares[j]) for i, j in pairs if i < j]
-    for i, j in pairs:
-        outer = _symmetric(g[i], g[j])
-        found += [_contract(outer, squares[k]) for k in each]
-    if len(g) == 2:
-        mixed = _product(h[0], h[1])
-        found += [_contract(_symmetric(a, a), mixed) for a in g]
-        found += [_dot(g[0], _apply(mixed, g[1])) - _dot(g[1], _apply(mixed, g[0]))]
+    n, axes = len(g[0]), range(3)
+    squares = _product(h, h)
+    found = [_contract(squares, h)]
+    found += [_total(squares[a][b][:1] * squares[a][b][1:] for a in axes for b in axes)]  # none of one field
+    found += [_contract(_outer(g, i), squares) for i in range(n)]
+    if n == 2:
+        one, two = ([[m[slice(i, i + 1)] for m in row] for row in h] for i in range(2))
+        mixed = _product(one, two)
+        found += [_total(g[a] * mixed[a][b] * g[b] for a in axes for b in axes)]
+        found += [_total(g[a][:1] * (mixed[a][b] - mixed[b][a]) * g[b][1:] for a in axes for b in axes)]
     return found
 
 
-def pseudo_polynomials(jet: Jet) -> list[Any]:
+def pseudo_polynomials(jet: Jet) -> Any:
     r"""Return what rotations of the plane leave alone and reflections turn around, in the order of `pseudo_names`.
 
     $g_i^T J g_j$ and $\mathrm{tr}\, J H_i H_j$ for $i < j$, $g_i^T J H_k g_j$ (made symmetric in i, j) for $i \le j$,
@@ -123,14 +117,12 @@ def pseudo_polynomials(jet: Jet) -> list[Any]:
     """
     if jet.dim != 2:
         raise ValueError(f"pseudo_polynomials: expected fields on the plane, received dimension {jet.dim}.")
-    g, h = jet.gradient, jet.hessian
-    each = range(jet.fields)
-    turned = [[[-m[1][0], -m[1][1]], [m[0][0], m[0][1]]] for m in h]  # J H
-    found = [g[i][1] * g[j][0] - g[i][0] * g[j][1] for i, j in combinations(each, 2)]
-    for i, j in combinations_with_replacement(each, 2):
-        outer = _symmetric(g[i], g[j])
-        found += [_contract(outer, turned[k]) for k in each]
-    return found + [_trace(_product(turned[i], h[j])) for i, j in combinations(each, 2)]
+    (x, y), h, each = jet.gradient, jet.hessian, range(jet.fields)
+    turned = [[-h[1][0], -h[1][1]], [h[0][0], h[0][1]]]  # J H
+    found = [y[i : i + 1] * x[i + 1 :] - x[i : i + 1] * y[i + 1 :] for i in each]
+    found += [_contract(_outer(jet.gradient, i), turned) for i in each]
+    found += [_total(turned[a][b][i : i + 1] * h[b][a][i + 1 :] for a in range(2) for b in range(2)) for i in each]
+    return _joined(found)
 
 
 def invariants(
@@ -169,7 +161,8 @@ def invariants(
     derive = Derivatives(rho.dim() - 2, stencils=stencils, kernel_size=kernel_size, padding=padding).to(rho.device)
     jet = derive(torch.cat([rho, o], dim=1))
     found = polynomials(jet)
-    return torch.stack(found + pseudo_polynomials(jet) if pseudo else found, dim=1)
+    all_of_them: Tensor = _joined([found, pseudo_polynomials(jet)]) if pseudo else found
+    return all_of_them.transpose(0, 1)
 
 
 def orders(fields: int = 2, dim: int = 2) -> tuple[int, ...]:
@@ -180,9 +173,9 @@ def orders(fields: int = 2, dim: int = 2) -> tuple[int, ...]:
     """
     _require(fields, dim)
     rng = np.random.default_rng(0)
-    g, h = rng.uniform(1, 2, (fields, dim)), rng.uniform(1, 2, (fields, dim, dim))
-    h = h + h.transpose(0, 2, 1)
-    here, finer = (polynomials(Jet([1.0] * fields, (g * s).tolist(), (h * s**2).tolist())) for s in (1, 2))
+    g, h = rng.uniform(1, 2, (dim, fields)), rng.uniform(1, 2, (dim, dim, fields))
+    h = h + h.transpose(1, 0, 2)
+    here, finer = (polynomials(Jet(np.ones(fields), [*g * s], [[*row] for row in h * s**2])) for s in (1, 2))
     return tuple(round(math.log2(b / a)) for a, b in zip(here, finer, strict=True))
 
 
@@ -195,33 +188,40 @@ def _require(fields: int, dim: int) -> None:
         raise ValueError(f"Invariants: in space they are listed for 1 and 2 fields, received {fields}.")
 
 
-def _dot(a: list[Any], b: list[Any]) -> Any:
-    return reduce(add, [x * y for x, y in zip(a, b, strict=True)])
+def _total(parts: Iterable[Any]) -> Any:
+    return reduce(add, parts)
 
 
-def _trace(m: Matrix) -> Any:
-    return reduce(add, [m[i][i] for i in range(len(m))])
+def _joined(parts: list[Any]) -> Any:
+    return torch.cat(parts) if isinstance(parts[0], Tensor) else np.concatenate(parts)
 
 
-def _symmetric(a: list[Any], b: list[Any]) -> Matrix:
-    """Return (a b^T + b a^T) / 2."""
+def _outer(g: list[Any], i: int) -> list[list[Any]]:
+    """Return (g_i g_j^T + g_j g_i^T) / 2 for j = i, i + 1, ...: dim times dim arrays, the first axis is j's."""
+    n = range(len(g))
+    upper = {(a, b): g[a][i : i + 1] * g[b][i:] for a in n for b in n if a <= b}
+    for a, b in [key for key in upper if key[0] < key[1]]:
+        upper[a, b] = (upper[a, b] + g[b][i : i + 1] * g[a][i:]) / 2
+    return [[upper[min(a, b), max(a, b)] for b in n] for a in n]
+
+
+def _contract(outer: list[list[Any]], m: list[list[Any]]) -> Any:
+    """Return tr(A_j M_k) of symmetric A_j for all j, and for each all k, `(j times k, *rest)`."""
+    n = range(len(m))
+    found = _total(outer[a][a][:, None] * m[a][a][None] for a in n)
+    for a, b in [(a, b) for a in n for b in n if a < b]:
+        both = m[a][b] * 2 if m[a][b] is m[b][a] else m[a][b] + m[b][a]
+        found = found + outer[a][b][:, None] * both[None]
+    return found.reshape(-1, *found.shape[2:])
+
+
+def _pairs(h: list[list[Any]], i: int) -> Any:
+    """Return tr(H_i H_j) for j = i, i + 1, ..."""
+    n = range(len(h))
+    found = _total(h[a][a][i : i + 1] * h[a][a][i:] for a in n)
+    return found + 2 * _total(h[a][b][i : i + 1] * h[a][b][i:] for a in n for b in n if a < b)
+
+
+def _product(a: list[list[Any]], b: list[list[Any]]) -> list[list[Any]]:
     n = range(len(a))
-    upper = {(i, j): a[i] * b[j] for i in n for j in n if i <= j}
-    if a is not b:
-        upper |= {(i, j): (upper[i, j] + a[j] * b[i]) / 2 for i, j in upper if i < j}
-    return [[upper[min(i, j), max(i, j)] for j in n] for i in n]
-
-
-def _contract(a: Matrix, b: Matrix) -> Any:
-    """Return tr(A B) of a symmetric A: its off-diagonal entries meet the sums of those of B."""
-    n = range(len(a))
-    mixed = [a[i][j] * (b[i][j] * 2 if b[i][j] is b[j][i] else b[i][j] + b[j][i]) for i in n for j in n if i < j]
-    return reduce(add, [a[i][i] * b[i][i] for i in n] + mixed)
-
-
-def _product(a: Matrix, b: Matrix) -> Matrix:
-    return [[_dot(row, list(column)) for column in zip(*b, strict=True)] for row in a]
-
-
-def _apply(m: Matrix, v: list[Any]) -> list[Any]:
-    return [_dot(row, v) for row in m]
+    return [[_total(a[i][c] * b[c][j] for c in n) for j in n] for i in n]

@@ -23,17 +23,17 @@ CONVOLUTIONS = {2: F.conv2d, 3: F.conv3d}
 
 @dataclass(frozen=True)
 class Jet:
-    """Fields and their derivatives: numbers, maps or symbols, anything that can be added and multiplied.
+    """Fields and their derivatives: tensors, or numpy arrays of numbers or symbols; the first axis is the field's.
 
     Attributes:
-        value: One for each of n fields; maps are `(batch, *space)`.
-        gradient: Its components, n times dim.
-        hessian: Second derivatives, n times dim times dim, symmetric.
+        value: `(n, *rest)`; of maps `(n, batch, *space)`.
+        gradient: Its components, dim arrays of that shape.
+        hessian: Second derivatives, dim times dim arrays, symmetric.
     """
 
-    value: list[Any]
-    gradient: list[list[Any]]
-    hessian: list[list[list[Any]]]
+    value: Any
+    gradient: list[Any]
+    hessian: list[list[Any]]
 
     @property
     def fields(self) -> int:
@@ -43,7 +43,7 @@ class Jet:
     @property
     def dim(self) -> int:
         """Dimension of space."""
-        return len(self.gradient[0])
+        return len(self.gradient)
 
 
 def require_padding(name: str, padding: str) -> None:
@@ -104,19 +104,15 @@ class Derivatives(nn.Module):
                 f"Derivatives: expected floating-point fields (batch, n, *space) with {self.dim} axes of space, "
                 f"received {u.dtype}, {tuple(u.shape)}."
             )
-        n, count, reach = u.shape[1], len(self.weight), self.kernel_size // 2
-        weight = self.weight.to(u.dtype).repeat(n, *[1] * (self.dim + 1))
+        batch, n, *space = u.shape
         mode = "constant" if self.padding == "zeros" else self.padding
-        padded = F.pad(u, [reach] * 2 * self.dim, mode=mode)
-        maps = CONVOLUTIONS[self.dim](padded, weight, groups=n)
-        each = [list(field.unbind(1)) for field in torch.split(maps, count, 1)]
+        padded = F.pad(u.reshape(batch * n, 1, *space), [self.kernel_size // 2] * 2 * self.dim, mode=mode)
+        maps = CONVOLUTIONS[self.dim](padded, self.weight.to(u.dtype)).reshape(batch, n, -1, *space)
+        each = [found.transpose(0, 1) for found in maps.unbind(2)]
         place = {e: i for i, e in enumerate(monomials(self.dim, 2)[1:])}
-        second = [[place[_pair(a, b, self.dim)] for b in range(self.dim)] for a in range(self.dim)]
-        return Jet(
-            value=list(u.unbind(1)),
-            gradient=[field[: self.dim] for field in each],
-            hessian=[[[field[i] for i in row] for row in second] for field in each],
-        )
+        axes = range(self.dim)
+        hessian = [[each[place[_pair(a, b, self.dim)]] for b in axes] for a in axes]
+        return Jet(value=u.transpose(0, 1), gradient=each[: self.dim], hessian=hessian)
 
 
 def _pair(a: int, b: int, dim: int) -> tuple[int, ...]:

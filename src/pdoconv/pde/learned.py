@@ -182,7 +182,8 @@ class LearnedPDE(nn.Module):
         dt = self.time / self.steps
         if self.solver == "semi-implicit":
             own = self.own_diffusion(k).clamp(min=0)
-            laplacian = torch.stack([h[0][0] + h[1][1] for h in self.derivatives(u).hessian], dim=1)
+            hessian = self.derivatives(u).hessian
+            laplacian = (hessian[0][0] + hessian[1][1]).transpose(0, 1)
             u = u + dt * (self.rate(k, u) - own[:, None, None] * laplacian)
             u = implicit_diffusion(u, dt * own, padding=self.derivatives.padding)
         else:
@@ -194,17 +195,17 @@ class LearnedPDE(nn.Module):
 
     def rate(self, k: int, u: Tensor) -> Tensor:
         """Return du/dt in step k, `(batch, fields, H, W)`."""
-        inv = self.invariants(k, u)
-        found = F.conv2d(inv, self.taken(k)[:, :, None, None])
-        if not self.hidden:
-            return found
-        inner = F.relu(F.conv2d(inv, self.inward[:, :, None, None], self.shift[k]))
-        return found + F.conv2d(inner, self.outward[k][:, :, None, None])
+        inv = self.invariants(k, u).transpose(0, 1).flatten(1)
+        found = self.taken(k) @ inv
+        if self.hidden:
+            found = found + self.outward[k] @ F.relu(self.inward @ inv + self.shift[k][:, None])
+        return found.reshape(self.fields, len(u), *u.shape[2:]).transpose(0, 1)
 
     def invariants(self, k: int, u: Tensor) -> Tensor:
         """Return the invariants of the fields as step k takes them, `(batch, count, H, W)`."""
         jet = self.derivatives(u)
-        return torch.stack(polynomials(_bounded(jet, self.log_scale[k].exp()) if self.bounded else jet), dim=1)
+        found: Tensor = polynomials(_bounded(jet, self.log_scale[k].exp()) if self.bounded else jet)
+        return found.transpose(0, 1)
 
     def own_diffusion(self, k: int) -> Tensor:
         """Return the coefficient of each field's own Laplacian in its rate in step k, `(fields,)`."""
@@ -290,11 +291,9 @@ SWAPPED = (0, 2, 1, 5, 4, 3, 7, 6, 13, 12, 11, 10, 9, 8, 16, 15, 14)
 
 def _bounded(jet: Jet, scale: Tensor) -> Jet:
     r"""Divide gradients by $\sqrt{\kappa^2 + |g|^2}$, Hessians likewise; `scale` is $\kappa$, `(2, fields)`."""
-    gradient, hessian = [], []
-    for i, (g, h) in enumerate(zip(jet.gradient, jet.hessian, strict=True)):
-        one = torch.rsqrt(scale[0, i] ** 2 + sum(x * x for x in g))
-        two = torch.rsqrt(scale[1, i] ** 2 + sum(x * x for row in h for x in row))
-        gradient.append([x * one for x in g])
-        scaled = {(a, b): h[a][b] * two for a in range(len(h)) for b in range(a, len(h))}
-        hessian.append([[scaled[min(a, b), max(a, b)] for b in range(len(h))] for a in range(len(h))])
-    return Jet(jet.value, gradient, hessian)
+    (x, y), ((xx, xy), (_, yy)) = jet.gradient, jet.hessian
+    first, second = scale.square()[:, :, None, None, None]
+    one = torch.rsqrt(first + x.square() + y.square())
+    two = torch.rsqrt(second + xx.square() + 2 * xy.square() + yy.square())
+    xy = xy * two
+    return Jet(jet.value, [x * one, y * one], [[xx * two, xy], [xy, yy * two]])
