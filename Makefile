@@ -8,7 +8,7 @@ DEMO ?= runs/demo
 PEER_escnn := escnn==1.0.11
 PEER_e2cnn := e2cnn==0.2.3 treverhines-rbf==2025.7.4.1
 
-.PHONY: demo test test-all lint bench bench-peers equivariance families compare flow clean
+.PHONY: demo test test-all lint bench bench-peers equivariance families compare restoration flow clean
 .DELETE_ON_ERROR:
 
 $(VENV)/ready: pyproject.toml
@@ -55,6 +55,17 @@ families: $(VENV)/ready
 # Every system on one footing: about two hours; goes on where it was stopped.
 compare: $(VENV)/ready
 	$(BIN)/pdoconv compare mnist-rot --result results/compare-mnist-rot.json
+
+# Restoration of pictures, learned PDEs beside networks and classical methods: about four hours; goes on where it was
+# stopped. Needs train400.npz, bsd68.npz and set12.npz (data/README.md); BM3D if `pip install bm3d` was run.
+restoration: $(VENV)/ready
+	$(BIN)/pdoconv compare denoise --result results/restoration-denoise.json
+	$(BIN)/pdoconv compare deblur --steps 800 --result results/restoration-deblur.json
+	$(BIN)/pdoconv compare inpaint --steps 800 --result results/restoration-inpaint.json
+	$(BIN)/pdoconv compare demosaick --steps 500 --result results/restoration-demosaick.json
+	$(BIN)/pdoconv compare edges --steps 500 --result results/restoration-edges.json
+	$(BIN)/pdoconv compare text --steps 500 --result results/restoration-text.json
+	$(BIN)/python benchmarks/coefficients.py runs/compare
 
 # Optical flow with vectors out, four networks trained three times each: about 50 minutes.
 flow: $(VENV)/ready

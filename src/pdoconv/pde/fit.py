@@ -132,7 +132,7 @@ def fit(
         return total if math.isfinite(total) else math.inf
 
     if constant:
-        _level(list(model.parameters()))
+        _level(model, list(model.parameters()))
     first = evaluate()
     if not math.isfinite(first):
         model(images, indicator, known=known)  # says where
@@ -141,7 +141,7 @@ def fit(
         before = [p.detach().clone() for p in model.parameters()]
         greedy(model, images, targets, indicator=indicator, known=known, crop=crop)
         if constant:
-            _level(list(model.parameters()))
+            _level(model, list(model.parameters()))
         if not evaluate() < first:
             _load(model, before)
     search = _Search(model, evaluate, _units(model, images, indicator), constant)
@@ -183,7 +183,7 @@ class _Search:
                 for p, s in zip(self.model.parameters(), self.units, strict=True)
             ]
             if self.constant:
-                _level(slopes)  # the gradient among parameters that are alike in all steps
+                _level(self.model, slopes)  # the gradient among parameters that are alike in all steps
         if found < self.best:
             self.best, self.slopes = found, slopes
             self.kept = [v.detach().clone() for v in self.variables]
@@ -259,10 +259,11 @@ def _units(model: LearnedPDE, images: Tensor, indicator: Tensor | None) -> list[
 
 
 @torch.no_grad()
-def _level(values: list[Tensor]) -> None:
-    """Take the mean over the steps, in place."""
-    for value in values:
-        value.copy_(value.mean(0).expand_as(value))
+def _level(model: LearnedPDE, values: list[Tensor]) -> None:
+    """Take the mean over the steps, in place, of values that belong to the parameters."""
+    for (name, _), value in zip(model.named_parameters(), values, strict=True):
+        if name != "inward":  # all steps share it
+            value.copy_(value.mean(0).expand_as(value))
 
 
 @torch.no_grad()
