@@ -219,10 +219,13 @@ def test_values_that_are_no_numbers_are_blow_ups():
     with pytest.raises(BlowUpError, match="step 1 of 3") as caught:
         model(x)
     assert caught.value.coefficient == "g(O).g(O) in the rate of O"
-    with pytest.raises(BlowUpError, match="images have a value beyond 100"):
-        LearnedPDE(steps=3).double()(255 * x)
-    with pytest.raises(BlowUpError, match="images have a value beyond 100"):
-        LearnedPDE(steps=3).double()(x / 0)
+    shown = model.evolve(x)
+    assert [next(shown) is not None for _ in range(2)] == [True, True]
+    with pytest.raises(BlowUpError, match="step 1 of 3"):  # of a trajectory, too, no state is shown
+        next(shown)
+    for wrong in (255 * x, x / 0):
+        with pytest.raises(ValueError, match="received values beyond 100"):
+            LearnedPDE(steps=3).double()(wrong)
     assert LearnedPDE(steps=3, limit=300.0).double()(255 * x).max() > 100
 
 

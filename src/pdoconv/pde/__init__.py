@@ -2,11 +2,11 @@
 
 from pdoconv.pde import degrade as degrade
 from pdoconv.pde.block import PDEBlock as PDEBlock
+from pdoconv.pde.blowup import BlowUpError as BlowUpError
 from pdoconv.pde.classical import heat as heat
 from pdoconv.pde.classical import mean_curvature as mean_curvature
 from pdoconv.pde.classical import perona_malik as perona_malik
 from pdoconv.pde.classical import tv_flow as tv_flow
-from pdoconv.pde.evolution import BlowUpError as BlowUpError
 from pdoconv.pde.files import load as load
 from pdoconv.pde.files import save as save
 from pdoconv.pde.files import shipped as shipped

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from pdoconv.pde.evolution import BlowUpError
+from pdoconv.pde.blowup import BlowUpError
 from pdoconv.pde.greedy import CHUNK, greedy, inner, require_pairs
 from pdoconv.pde.learned import LearnedPDE
 from pdoconv.progress import progress

@@ -118,3 +118,13 @@ class Derivatives(nn.Module):
 def _pair(a: int, b: int, dim: int) -> tuple[int, ...]:
     """Return the exponents of the derivative along two axes."""
     return tuple(int(i == a) + int(i == b) for i in range(dim))
+
+
+def bounded(jet: Jet, scale: Tensor) -> Jet:
+    r"""Divide gradients by $\sqrt{\kappa^2 + |g|^2}$, Hessians likewise; `scale` is $\kappa$, `(2, fields)`."""
+    (x, y), ((xx, xy), (_, yy)) = jet.gradient, jet.hessian
+    first, second = scale.square()[:, :, None, None, None]
+    one = torch.rsqrt(first + x.square() + y.square())
+    two = torch.rsqrt(second + xx.square() + 2 * xy.square() + yy.square())
+    xy = xy * two
+    return Jet(jet.value, [x * one, y * one], [[xx * two, xy], [xy, yy * two]])

@@ -13,11 +13,12 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint as recompute
 
-from pdoconv.pde.evolution import BlowUpError, blown_up, evolution, peak
+from pdoconv.pde.blowup import BlowUpError, largest
 from pdoconv.pde.implicit import implicit_diffusion
 from pdoconv.pde.invariants import names, polynomials
-from pdoconv.pde.jets import Derivatives, Jet
+from pdoconv.pde.jets import Derivatives, bounded
 from pdoconv.pde.solvers import STEPS, require_steps
 from pdoconv.stencils import Stencils
 
@@ -106,8 +107,7 @@ class LearnedPDE(nn.Module):
         """Set each field's own diffusion, in pixels squared over the whole time; all other coefficients to zero."""
         self.coefficients.zero_()
         for k in range(self.steps):
-            scale = self.log_scale[k, 1].exp() if self.bounded else torch.ones(())
-            self.coefficients[k][:, self._laplacians].diagonal().copy_(amount / self.time * scale)
+            self.coefficients[k][:, self._laplacians].diagonal().fill_(amount / self.time).mul_(self._unit(k))
 
     @property
     def fields(self) -> int:
@@ -154,7 +154,8 @@ class LearnedPDE(nn.Module):
 
         Raises:
             ValueError: If a shape or dtype does not fit.
-            BlowUpError: If a value passes `limit` or is not a number; says which step and coefficient.
+            BlowUpError: If a value passes `limit` or is not a number: no image is returned, the error says in which
+                step it happened and which coefficient added most.
         """
         for state in self.evolve(image, indicator, known=known):
             last = state
@@ -164,24 +165,27 @@ class LearnedPDE(nn.Module):
         self, image: Tensor, indicator: Tensor | None = None, *, known: Tensor | None = None
     ) -> Iterator[Tensor]:
         """Yield the fields `(batch, fields, H, W)` at the start and after every step; arguments of `forward`."""
-        start = self._start(image, indicator, known)
+        u = start = self._start(image, indicator, known)
+        if not largest(start) <= self.limit:
+            raise ValueError(f"LearnedPDE: expected images in [0, 1], received values beyond {self.limit:g}, or none.")
         yield start
-        peaks, state = [], start
-
-        def advance(k: int, u: Tensor) -> Tensor:
-            return self.step(k, u, start, known)
-
-        for state in evolution(advance, start, self.steps, checkpoint=self.checkpoint and torch.is_grad_enabled()):
-            peaks.append(peak(state))
-            if len(peaks) == self.steps and (k := blown_up(peaks, self.limit)) is not None:  # one look at the numbers
-                raise self._blow_up(k, start, known)
-            yield state
+        saving = self.checkpoint and torch.is_grad_enabled()
+        for k in range(self.steps):
+            before = u
+            u = (
+                recompute(self.step, k, u, start, known, use_reentrant=False)
+                if saving
+                else self.step(k, u, start, known)
+            )
+            if not largest(u) <= self.limit:
+                raise self._blow_up(k, before)
+            yield u
 
     def step(self, k: int, u: Tensor, start: Tensor, known: Tensor | None = None) -> Tensor:
         """Return the fields after step k, known pixels as in `start`."""
         dt = self.time / self.steps
         if self.solver == "semi-implicit":
-            own = self.own_diffusion(k).clamp(min=0)
+            own = self.own_diffusion(k).clamp(min=0) / self._unit(k)
             hessian = self.derivatives(u).hessian
             laplacian = (hessian[0][0] + hessian[1][1]).transpose(0, 1)
             u = u + dt * (self.rate(k, u) - own[:, None, None] * laplacian)
@@ -204,7 +208,7 @@ class LearnedPDE(nn.Module):
     def invariants(self, k: int, u: Tensor) -> Tensor:
         """Return the invariants of the fields as step k takes them, `(batch, count, H, W)`."""
         jet = self.derivatives(u)
-        found: Tensor = polynomials(_bounded(jet, self.log_scale[k].exp()) if self.bounded else jet)
+        found: Tensor = polynomials(bounded(jet, self.log_scale[k].exp()) if self.bounded else jet)
         return found.transpose(0, 1)
 
     def own_diffusion(self, k: int) -> Tensor:
@@ -216,9 +220,12 @@ class LearnedPDE(nn.Module):
         c = self.coefficients[k]
         if self.solver != "euler":
             return c
-        scale = self.log_scale[k, 1].exp() if self.bounded else 1.0  # near zero a bounded Laplacian is divided by it
-        excess = (c[:, self._laplacians].diagonal() - self.stable_diffusion * scale).clamp(min=0)
+        excess = (c[:, self._laplacians].diagonal() - self.stable_diffusion * self._unit(k)).clamp(min=0)
         return c - F.pad(torch.diag(excess), (self._laplacians.start, self.count - self._laplacians.stop))
+
+    def _unit(self, k: int) -> Tensor | float:
+        """Return what the Laplacians of flat fields are divided by."""
+        return self.log_scale[k, 1].exp() if self.bounded else 1.0
 
     @property
     def stable_diffusion(self) -> float:
@@ -257,14 +264,8 @@ class LearnedPDE(nn.Module):
         return torch.cat([indicator, image], dim=1)
 
     @torch.no_grad()
-    def _blow_up(self, k: int, start: Tensor, known: Tensor | None) -> BlowUpError:
-        """Name the step and the coefficient that added most in it."""
-        if not float(peak(start)) <= self.limit:
-            message = f"LearnedPDE: the images have a value beyond {self.limit:g} or none: scale them to [0, 1]."
-            return BlowUpError(message, 0)
-        u = start
-        for before in range(k):
-            u = self.step(before, u, start, known)
+    def _blow_up(self, k: int, u: Tensor) -> BlowUpError:
+        """Name the step and the coefficient that added most to the fields before it."""
         worst = self.invariants(k, u).abs().amax((0, 2, 3)).nan_to_num(nan=float("inf"))
         sizes = self.taken(k).abs().nan_to_num(nan=float("inf")) * worst
         i, j = divmod(int(sizes.nan_to_num(nan=0.0).argmax()), self.count)
@@ -287,13 +288,3 @@ class LearnedPDE(nn.Module):
 
 SWAPPED = (0, 2, 1, 5, 4, 3, 7, 6, 13, 12, 11, 10, 9, 8, 16, 15, 14)
 """Where the invariants of (O, rho) stand among those of (rho, O)."""
-
-
-def _bounded(jet: Jet, scale: Tensor) -> Jet:
-    r"""Divide gradients by $\sqrt{\kappa^2 + |g|^2}$, Hessians likewise; `scale` is $\kappa$, `(2, fields)`."""
-    (x, y), ((xx, xy), (_, yy)) = jet.gradient, jet.hessian
-    first, second = scale.square()[:, :, None, None, None]
-    one = torch.rsqrt(first + x.square() + y.square())
-    two = torch.rsqrt(second + xx.square() + 2 * xy.square() + yy.square())
-    xy = xy * two
-    return Jet(jet.value, [x * one, y * one], [[xx * two, xy], [xy, yy * two]])
