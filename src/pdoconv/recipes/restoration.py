@@ -49,7 +49,7 @@ def _network(make: Callable[..., nn.Module]) -> Build:
 
 SYSTEMS: dict[str, Restorer] = {
     "lpde": Restorer("L-PDE, polynomial", _learned(15, bounded=False), 0.0, 0.03),
-    "lpde-bounded": Restorer("L-PDE, bounded invariants", _learned(12, bounded=True), 0.0, 0.05),
+    "lpde-bounded": Restorer("L-PDE, bounded invariants", _learned(12, bounded=True), 0.0, 0.03),
     "lpde-general": Restorer(
         "L-PDE, function of the invariants", _learned(10, bounded=True, hidden=24, indicators=3), 0.01, 0.1
     ),
