@@ -51,7 +51,7 @@ SYSTEMS: dict[str, Restorer] = {
     "lpde": Restorer("L-PDE, polynomial", _learned(15, bounded=False), 0.0, 0.03),
     "lpde-bounded": Restorer("L-PDE, bounded invariants", _learned(12, bounded=True), 0.0, 0.03),
     "lpde-general": Restorer(
-        "L-PDE, function of the invariants", _learned(10, bounded=True, hidden=24, indicators=3), 0.01, 0.1
+        "L-PDE, function of the invariants", _learned(12, bounded=True, hidden=32, indicators=3), 0.005, 0.03
     ),
     "neural-pde": Restorer("Equivariant neural PDE", _network(pde_restorer), 6e-3),
     "tnrd": Restorer("TNRD type", _network(tnrd), 1e-2),
