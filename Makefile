@@ -79,6 +79,7 @@ bench: $(VENV)/ready
 	$(BIN)/python benchmarks/roofline.py
 	$(BIN)/python benchmarks/start_speed.py
 	$(BIN)/python benchmarks/representations.py
+	$(BIN)/python benchmarks/pde_laws.py
 
 # Whole networks and starts beside the peers.
 bench-peers: $(VENV)/ready .venv-escnn/ready .venv-e2cnn/ready

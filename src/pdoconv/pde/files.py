@@ -221,7 +221,8 @@ def _require_sizes(who: str, arguments: dict[str, Any]) -> None:
             raise ValueError(f"{who}: expected {name} as {kind.__name__}, received {arguments[name]!r}.")
     n = arguments["channels"] + arguments["indicators"]
     count = 1 + 2 * n + (2 + n) * n * (n + 1) // 2
-    numbers = arguments["steps"] * (n * count + arguments["hidden"] * (count + n + 1) + 2 * n)
+    hidden, steps = arguments["hidden"], arguments["steps"]
+    numbers = hidden * count + steps * (n * count + hidden * (n + 1) + 2 * n)
     if n > MOST_FIELDS or numbers > MOST_NUMBERS:
         raise ValueError(
             f"{who}: {n} fields and {numbers} numbers, expected at most {MOST_FIELDS} and {MOST_NUMBERS}: such a file "
