@@ -135,8 +135,10 @@ def draw(result: dict[str, dict[str, list[float]]], solvers: dict[str, list[floa
     for solver, errors in solvers.items():
         right.loglog(STEPS, errors, marker="o", markersize=3, label=solver)
     right.set(xlabel="steps", ylabel="error", title="logistic equation, time 3")
-    for axes in (left, right):
-        axes.grid(True, which="both", alpha=0.3)
+    for axes, places in ((left, SPACINGS), (right, STEPS)):
+        axes.set_xticks(places, [f"{x:g}" for x in places])
+        axes.minorticks_off()
+        axes.grid(True, alpha=0.3)
         axes.legend(frameon=False)
     figure.savefig(picture)
 
