@@ -13,6 +13,9 @@ from pdoconv.pde.tasks import Task, task
 Build = Callable[[int, int], nn.Module]
 """A network from input channels (with a mask, if the task has one) and channels of the picture."""
 
+GREEDY = 8
+"""Batches that coefficients are first estimated from."""
+
 
 @dataclass(frozen=True)
 class Restorer:
@@ -23,12 +26,14 @@ class Restorer:
         build: Makes the network.
         lr: Highest learning rate.
         coefficient_lr: That of a learned PDE's coefficients and scales, which are larger than weights.
+        greedy: Begin with the coefficients that `pdoconv.pde.greedy` finds on `GREEDY` batches.
     """
 
     title: str
     build: Build
     lr: float
     coefficient_lr: float = 0.0
+    greedy: bool = False
 
 
 def _learned(steps: int, *, bounded: bool, hidden: int = 0, indicators: int = 1) -> Build:
@@ -48,8 +53,8 @@ def _network(make: Callable[..., nn.Module]) -> Build:
 
 
 SYSTEMS: dict[str, Restorer] = {
-    "lpde": Restorer("L-PDE, polynomial", _learned(15, bounded=False), 0.0, 0.03),
-    "lpde-bounded": Restorer("L-PDE, bounded invariants", _learned(12, bounded=True), 0.0, 0.03),
+    "lpde": Restorer("L-PDE, polynomial", _learned(15, bounded=False), 0.0, 0.01, greedy=True),
+    "lpde-bounded": Restorer("L-PDE, bounded invariants", _learned(12, bounded=True), 0.0, 0.02, greedy=True),
     "lpde-general": Restorer(
         "L-PDE, function of the invariants", _learned(12, bounded=True, hidden=32, indicators=3), 0.005, 0.03
     ),

@@ -21,9 +21,9 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from pdoconv.data import as_image, patches
 from pdoconv.measure import psnr
-from pdoconv.pde import LearnedPDE
-from pdoconv.pde.tasks import Task, solve
-from pdoconv.recipes.restoration import SYSTEMS, Restoration
+from pdoconv.pde import LearnedPDE, greedy
+from pdoconv.pde.tasks import Task, begin, solve
+from pdoconv.recipes.restoration import GREEDY, SYSTEMS, Restoration
 from pdoconv.training.folder import write_json
 from pdoconv.training.provenance import provenance
 
@@ -122,6 +122,8 @@ def train_restorer(
     if not config.exists():
         write_json(config, {**wanted, "started": provenance()})
     found = sorted((run / "checkpoints").glob("*.ckpt"), key=lambda path: path.stat().st_mtime)
+    if not found and isinstance(net, LearnedPDE) and SYSTEMS[settings.system].greedy:
+        _estimate(net, pictures, settings)
     start = int(torch.load(found[-1], map_location="cpu", weights_only=True)["global_step"]) if found else 0
     timer = Timer()
     keep = ModelCheckpoint(run / "checkpoints", "{step:06d}", every_n_train_steps=EVERY)
@@ -152,6 +154,17 @@ def train_restorer(
     }
     write_json(result, content)
     return net, content
+
+
+def _estimate(net: LearnedPDE, pictures: Pictures, settings: Restoration) -> None:
+    """Begin with coefficients that are best one step after the other."""
+    drawn = patches(pictures, batch=settings.batch * GREEDY, size=settings.patch, seed=settings.seed)
+    clean = next(drawn).double()
+    problem = settings.problem()
+    observed, known = problem.observe(clean, torch.Generator().manual_seed(settings.seed))
+    image, indicator = begin(net.double(), observed, known)
+    greedy(net, image, problem.target(clean), indicator=indicator, known=known)
+    net.float()
 
 
 class _Lines(Callback):
