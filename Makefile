@@ -60,8 +60,8 @@ compare: $(VENV)/ready
 # stopped. Needs train400.npz, bsd68.npz and set12.npz (data/README.md); BM3D if `pip install bm3d` was run.
 restoration: $(VENV)/ready
 	$(BIN)/pdoconv compare denoise --result results/restoration-denoise.json
-	$(BIN)/pdoconv compare deblur --steps 600 --result results/restoration-deblur.json
-	$(BIN)/pdoconv compare inpaint --steps 600 --result results/restoration-inpaint.json
+	$(BIN)/pdoconv compare deblur --steps 400 --result results/restoration-deblur.json
+	$(BIN)/pdoconv compare inpaint --steps 400 --result results/restoration-inpaint.json
 	$(BIN)/pdoconv compare demosaick --steps 400 --result results/restoration-demosaick.json
 	$(BIN)/pdoconv compare edges --steps 400 --result results/restoration-edges.json
 	$(BIN)/pdoconv compare text --steps 400 --result results/restoration-text.json
