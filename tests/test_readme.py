@@ -1,15 +1,17 @@
 """Every figure in the README comes from a file in results/."""
 
 import json
+import math
 import statistics
 from pathlib import Path
 
 import pytest
 
 from pdoconv.compare import table
+from pdoconv.restoration import table as restoration_table
 
 ROOT = Path(__file__).parents[1]
-SHOWN = ("e2cnn", "pdo-e2cnn", "sfcnn", "p4cnn", "pdo-gaussian", "pdo-mnist-small", "z2cnn")
+SHOWN = ("e2cnn", "pdo-e2cnn", "neural-pde", "sfcnn", "p4cnn", "pdo-gaussian", "pdo-mnist-small", "z2cnn")
 
 
 @pytest.fixture
@@ -153,3 +155,40 @@ def test_comparison_of_systems(readme):
         assert 20_000 <= row["parameters"] <= 132_000
     for name, runs in (("z2cnn", 3), ("p4cnn", 3), ("sfcnn", 3), ("pdo-gaussian", 3)):
         assert len(rows[name]["errors %"]) == runs
+
+
+def test_laws_of_pdes():
+    text = (ROOT / "docs" / "design" / "007-pdes.md").read_text()
+    measured = result("pde-laws.json")
+    for schemes, wanted in zip(measured["change when turned by 30 degrees"].values(), (2, 4), strict=True):
+        orders = [math.log2(errors[-2] / errors[-1]) for errors in schemes.values()]
+        assert f"orders {min(orders):.2f} to {max(orders):.2f}" in text
+        assert f"at most {max(errors[-1] for errors in schemes.values()):.1e}" in text
+        assert min(orders) > wanted - 0.1
+    orders = [math.log2(errors[-2] / errors[-1]) for errors in measured["error of solvers"].values()]
+    assert ", ".join(f"{order:.2f}" for order in orders) in text
+    moved = measured["change by batch-mates"]
+    assert [moved[solver] for solver in ("euler", "midpoint", "rk4")] == [0, 0, 0]
+    for errors in ([v for k, v in moved.items() if "dopri5" in k], measured["error of adjoint gradients"].values()):
+        assert ", ".join(f"{error:.1e}" for error in errors) in text
+    for kept in measured["numbers kept for a gradient"].values():
+        assert f"{kept:,}" in text
+
+
+@pytest.mark.parametrize("name", ["denoise", "deblur", "inpaint", "demosaick", "edges", "text"])
+def test_tables_of_restoration(name):
+    assert restoration_table(result(f"restoration-{name}.json")) in (ROOT / "docs/design/007-pdes.md").read_text()
+
+
+def test_denoising(readme):
+    rows = result("restoration-denoise.json")["systems"]
+    psnr = {name: list(row["psnr"].values()) for name, row in rows.items()}
+    for name in ("neural-pde", "lpde-general", "dncnn", "tnrd", "bm3d", "tv-flow"):
+        assert f"{rows[name]['title']} {psnr[name][0]:.2f}, {psnr[name][1]:.2f}" in readme
+    for name in ("neural-pde", "lpde-general", "dncnn", "tnrd"):
+        assert f"{rows[name]['parameters']:,}" in readme
+    classical = ("heat", "perona-malik", "mean-curvature", "tv-flow", "tv")
+    for place in range(2):
+        assert psnr["lpde-general"][place] > max(psnr[name][place] for name in classical) + 1
+        assert psnr["neural-pde"][place] > psnr["dncnn"][place] - 0.3
+    assert rows["neural-pde"]["parameters"] < rows["dncnn"]["parameters"] / 10

@@ -40,9 +40,8 @@ class PDEBlock(nn.Module):
         timed: Call `field(t, x)`, with t a float or a tensor without axes. `with_time` makes it a channel.
         checkpoint: With fixed steps: keep only the state at every step, and compute steps again for the gradient.
         adjoint: With adaptive steps: gradients by solving the adjoint equation backwards, which takes the memory of
-            one evaluation of F. They are as wrong as the tolerances are loose: 7% at 1e-3, 6e-7 at 1e-7 of a
-            layer's gradient in this package's test, 10% and 0.4% in the Neural ODE, which has kinks. Without it they
-            are those of the steps taken.
+            one evaluation of F. They are as wrong as the tolerances are loose, by percents at 1e-3
+            (`docs/design/007-pdes.md`), worse where F has kinks. Without it they are those of the steps taken.
         rtol: Relative tolerance of an adaptive solver.
         atol: Absolute tolerance of an adaptive solver.
 
