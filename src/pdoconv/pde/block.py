@@ -61,9 +61,9 @@ class PDEBlock(nn.Module):
     def __init__(
         self,
         field: nn.Module | Sequence[nn.Module],
-        *,
         steps: int = 4,
         solver: str = "rk4",
+        *,
         time: float = 1.0,
         timed: bool = False,
         checkpoint: bool = False,
