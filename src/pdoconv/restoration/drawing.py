@@ -45,14 +45,15 @@ def _scatter(result: Mapping[str, Any], file: Path) -> None:
                 axes.annotate(
                     row["title"],
                     place,
-                    xytext=(place[0] * 1.25 if learned else 4, height),
+                    xytext=(1.02, height) if learned else (4, height),
+                    textcoords=axes.get_yaxis_transform() if learned else "data",  # beside the axes
                     fontsize=7,
                     va="center",
                     arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.4},
                 )
                 free = height + gap
         axes.set_xscale("symlog", linthresh=1)
-        axes.set(xlabel="parameters", ylabel="mean PSNR, dB", title=name, xlim=(-0.3, 3e6))
+        axes.set(xlabel="parameters", ylabel="mean PSNR, dB", title=name, xlim=(-0.3, 2e5))
         axes.margins(y=0.2)
         axes.grid(True, alpha=0.3)
     figure.savefig(file)
