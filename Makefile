@@ -56,15 +56,17 @@ families: $(VENV)/ready
 compare: $(VENV)/ready
 	$(BIN)/pdoconv compare mnist-rot --result results/compare-mnist-rot.json
 
-# Restoration of pictures, learned PDEs beside networks and classical methods: about four hours; goes on where it was
-# stopped. Needs train400.npz, bsd68.npz and set12.npz (data/README.md); BM3D if `pip install bm3d` was run.
+# Restoration of pictures, learned PDEs beside networks and classical methods: about three hours; goes on where it was
+# stopped. Needs train400.npz, bsd68.npz and set12.npz (data/README.md), and `pip install bm3d` (not for commercial use).
+TRAINED := lpde-general,lpde-bounded,neural-pde,dncnn,tnrd
+COMPARE := $(BIN)/pdoconv compare
 restoration: $(VENV)/ready
-	$(BIN)/pdoconv compare denoise --result results/restoration-denoise.json
-	$(BIN)/pdoconv compare deblur --steps 400 --result results/restoration-deblur.json
-	$(BIN)/pdoconv compare inpaint --steps 400 --result results/restoration-inpaint.json
-	$(BIN)/pdoconv compare demosaick --steps 400 --result results/restoration-demosaick.json
-	$(BIN)/pdoconv compare edges --steps 400 --result results/restoration-edges.json
-	$(BIN)/pdoconv compare text --steps 400 --result results/restoration-text.json
+	$(COMPARE) denoise --result results/restoration-denoise.json
+	$(COMPARE) deblur --steps 400 --systems $(TRAINED),identity,backward-heat,unsharp,shock,wiener,tv-deconvolution --result results/restoration-deblur.json
+	$(COMPARE) inpaint --steps 400 --systems $(TRAINED),fill,harmonic,perona-malik,tv-flow --result results/restoration-inpaint.json
+	$(COMPARE) demosaick --steps 400 --systems lpde-general,fill,bilinear,harmonic,tv-flow --result results/restoration-demosaick.json
+	$(COMPARE) edges --steps 400 --systems lpde-general,filter,heat,tv-flow --result results/restoration-edges.json
+	$(COMPARE) text --steps 400 --systems lpde-general --result results/restoration-text.json
 	$(BIN)/python benchmarks/coefficients.py runs/compare
 
 # Optical flow with vectors out, four networks trained three times each: about 50 minutes.
