@@ -71,7 +71,7 @@ def _plate(result: Mapping[str, Any], file: Path, folder: Path) -> None:
     for quality, title, kept in sorted(shown, key=lambda item: item[0]):
         panels.append((f"{title}\n{quality:.2f} dB", kept["restored"]))
     rows = -(-len(panels) // COLUMNS)
-    figure = Figure(figsize=(2.2 * COLUMNS, 2.5 * rows), dpi=150, layout="constrained")
+    figure = Figure(figsize=(2.2 * COLUMNS, 2.5 * rows), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     places = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     for axes in places:
