@@ -151,8 +151,8 @@ def test_comparison_of_systems(readme):
     rows = measured["systems"]
     shown = ", ".join(f"{rows[name]['title']} {rows[name]['error %']:.2f}" for name in SHOWN)
     assert f"{shown}; all {len(rows)} in `docs/design/006-systems.md`" in readme
-    for row in rows.values():
-        assert 20_000 <= row["parameters"] <= 132_000
+    for name, row in rows.items():  # the Neural ODE and its twin are as published
+        assert 20_000 <= row["parameters"] <= 132_000 or name.startswith("neural-ode")
     for name, runs in (("z2cnn", 3), ("p4cnn", 3), ("sfcnn", 3), ("pdo-gaussian", 3)):
         assert len(rows[name]["errors %"]) == runs
 
