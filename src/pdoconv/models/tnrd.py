@@ -169,7 +169,7 @@ def tnrd(
     Raises:
         ValueError: If an argument is out of range.
 
-    >>> sum(p.numel() for p in tnrd().parameters())  # 5 (24 * 24 + 24 * 63 + 1), as published
+    >>> sum(p.numel() for p in tnrd().parameters())  # 5 (24 * 24 + 24 * 63 + 1)
     10445
     """
     if steps < 1 or filters < 1 or out_channels < 1:

@@ -178,9 +178,7 @@ def wiener(image: Tensor, ratio: float, *, sigma: float = 1.5) -> Tensor:
         sigma: Of the blur, in pixels.
     """
     reach = int(4 * sigma + 0.5)
-    spot = torch.zeros(
-        1, 1, *[4 * reach + 1] * 2, dtype=torch.float64
-    )  # so large that no reflection is in what is read
+    spot = torch.zeros(1, 1, *[4 * reach + 1] * 2, dtype=torch.float64)  # no reflection reaches what is read of it
     spot[..., 2 * reach, 2 * reach] = 1
     line = blur(spot, sigma)[0, 0, :, reach : 3 * reach + 1].sum(0)  # the Gaussian is a product of this with itself
     whole, symbols, laplacians = image.double(), [], []
