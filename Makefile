@@ -58,12 +58,11 @@ compare: $(VENV)/ready
 
 # Restoration of pictures, learned PDEs beside networks and classical methods: about three hours; goes on where it was
 # stopped. Needs train400.npz, bsd68.npz and set12.npz (data/README.md), and `pip install bm3d` (not for commercial use).
-TRAINED := lpde-general,lpde-bounded,neural-pde,dncnn,tnrd
 COMPARE := $(BIN)/pdoconv compare
 restoration: $(VENV)/ready
 	$(COMPARE) denoise --result results/restoration-denoise.json
-	$(COMPARE) deblur --steps 400 --systems $(TRAINED),identity,backward-heat,unsharp,shock,wiener,tv-deconvolution --result results/restoration-deblur.json
-	$(COMPARE) inpaint --steps 400 --systems $(TRAINED),fill,harmonic,perona-malik,tv-flow --result results/restoration-inpaint.json
+	$(COMPARE) deblur --steps 400 --result results/restoration-deblur.json
+	$(COMPARE) inpaint --steps 400 --result results/restoration-inpaint.json
 	$(COMPARE) demosaick --steps 400 --systems lpde-general,fill,bilinear,harmonic,tv-flow --result results/restoration-demosaick.json
 	$(COMPARE) edges --steps 400 --systems lpde-general,filter,heat,tv-flow --result results/restoration-edges.json
 	$(COMPARE) text --steps 400 --systems lpde-general --result results/restoration-text.json
