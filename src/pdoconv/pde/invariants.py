@@ -44,10 +44,7 @@ def names(fields: int = 2, dim: int = 2, labels: Sequence[str] | None = None) ->
     (17, 37, ('1', 'u1', 'g(u1).g(u1)', 'tr H(u1)', 'g(u1) H(u1) g(u1)', 'tr H(u1)H(u1)'))
     """
     _require(fields, dim)
-    default = ("rho", "O") if fields == 2 else tuple(f"u{i + 1}" for i in range(fields))
-    u = tuple(labels or default)
-    if len(u) != fields:
-        raise ValueError(f"names: expected {fields} labels, received {len(u)}: {u}.")
+    u = _labels(fields, labels)
     pairs = list(combinations_with_replacement(u, 2))
     found = ["1", *u, *(f"g({a}).g({b})" for a, b in pairs), *(f"tr H({a})" for a in u)]
     found += [f"g({a}) H({c}) g({b})" for a, b in pairs for c in u]
@@ -69,7 +66,7 @@ def pseudo_names(fields: int = 2, labels: Sequence[str] | None = None) -> tuple[
     (('g(u1) JH(u1) g(u1)',), 8)
     """
     _require(fields, 2)
-    u = tuple(labels or (("rho", "O") if fields == 2 else tuple(f"u{i + 1}" for i in range(fields))))
+    u = _labels(fields, labels)
     found = [f"g({a}) J g({b})" for a, b in combinations(u, 2)]
     found += [f"g({a}) JH({c}) g({b})" for a, b in combinations_with_replacement(u, 2) for c in u]
     return (*found, *(f"tr JH({a})H({b})" for a, b in combinations(u, 2)))
@@ -177,6 +174,15 @@ def orders(fields: int = 2, dim: int = 2) -> tuple[int, ...]:
     h = h + h.transpose(1, 0, 2)
     here, finer = (polynomials(Jet(np.ones(fields), [*g * s], [[*row] for row in h * s**2])) for s in (1, 2))
     return tuple(round(math.log2(b / a)) for a, b in zip(here, finer, strict=True))
+
+
+def _labels(fields: int, labels: Sequence[str] | None) -> tuple[str, ...]:
+    """Return a label for each field."""
+    default = ("rho", "O") if fields == 2 else tuple(f"u{i + 1}" for i in range(fields))
+    u = tuple(labels or default)
+    if len(u) != fields:
+        raise ValueError(f"names: expected {fields} labels, received {len(u)}: {u}.")
+    return u
 
 
 def _require(fields: int, dim: int) -> None:

@@ -220,8 +220,8 @@ class LearnedPDE(nn.Module):
         c = self.coefficients[k]
         if self.solver != "euler":
             return c
-        excess = (c[:, self._laplacians].diagonal() - self.stable_diffusion * self._unit(k)).clamp(min=0)
-        return c - F.pad(torch.diag(excess), (self._laplacians.start, self.count - self._laplacians.stop))
+        excess = (self.own_diffusion(k) - self.stable_diffusion * self._unit(k)).clamp(min=0)
+        return c - F.pad(torch.diag(excess), (self._laplacians.start, c.shape[1] - self._laplacians.stop))
 
     def _unit(self, k: int) -> Tensor | float:
         """Return what the Laplacians of flat fields are divided by."""
@@ -231,8 +231,7 @@ class LearnedPDE(nn.Module):
     def stable_diffusion(self) -> float:
         """Largest own diffusion that explicit Euler is stable with: 2 / (dt * largest symbol of the Laplacian)."""
         w = self.derivatives.weight
-        largest = float((w[2] + w[4]).abs().sum())
-        return 2 * self.steps / (self.time * largest)
+        return 2 * self.steps / (self.time * float((w[2] + w[4]).abs().sum()))
 
     @property
     def _laplacians(self) -> slice:

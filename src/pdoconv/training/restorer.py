@@ -8,26 +8,25 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, Timer
 from lightning.pytorch.loggers import CSVLogger
-from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from pdoconv.data import as_image, patches
+from pdoconv.data.pictures import Picture
 from pdoconv.measure import psnr
 from pdoconv.pde import LearnedPDE, greedy
 from pdoconv.pde.tasks import Task, begin, solve
 from pdoconv.recipes.restoration import GREEDY, SYSTEMS, Restoration
-from pdoconv.training.folder import write_json
+from pdoconv.training.folder import RunFolder, write_json
 from pdoconv.training.provenance import provenance
 
-Pictures = Sequence[NDArray[np.uint8]]
+Pictures = Sequence[Picture]
 EVERY = 100  # steps between lines, checkpoints and looks at the validation pictures
 
 
@@ -83,10 +82,10 @@ class RestorerModule(LightningModule):
 
 def evaluate(net: nn.Module, problem: Task, pictures: Pictures, seed: int = 0) -> float:
     """Return the mean PSNR in dB over pictures, each observed with noise that depends on the seed and its place."""
-    values = []
+    values, device = [], next(net.parameters()).device
     with torch.no_grad():
         for place, picture in enumerate(pictures):
-            clean = as_image(picture)
+            clean = as_image(picture).to(device)
             observed, known = problem.observe(clean, torch.Generator().manual_seed(seed * 1_000_003 + place))
             values.append(psnr(solve(net, observed, known).clamp(0, 1), problem.target(clean)).item())
     return sum(values) / len(values)
@@ -112,7 +111,8 @@ def train_restorer(
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it advertises other products
     net = settings.network()
-    config, model, result = run / "config.json", run / "model.safetensors", run / "result.json"
+    folder = RunFolder(run)
+    config, model, result = folder.config, folder.model, folder.result
     wanted = {"settings": asdict(settings), "data": data}
     if config.exists() and {k: v for k, v in json.loads(config.read_text()).items() if k in wanted} != wanted:
         raise ValueError(f"{run} holds a run with other settings or pictures: choose another folder with --runs.")
@@ -121,24 +121,24 @@ def train_restorer(
         return net.eval(), json.loads(result.read_text())
     if not config.exists():
         write_json(config, {**wanted, "started": provenance()})
-    found = sorted((run / "checkpoints").glob("*.ckpt"), key=lambda path: path.stat().st_mtime)
-    if not found and isinstance(net, LearnedPDE) and SYSTEMS[settings.system].greedy:
+    found = folder.newest_checkpoint()
+    if found is None and isinstance(net, LearnedPDE) and SYSTEMS[settings.system].greedy:
         _estimate(net, pictures, settings)
-    start = int(torch.load(found[-1], map_location="cpu", weights_only=True)["global_step"]) if found else 0
+    start = int(torch.load(found, map_location="cpu", weights_only=True)["global_step"]) if found else 0
     timer = Timer()
-    keep = ModelCheckpoint(run / "checkpoints", "{step:06d}", every_n_train_steps=EVERY)
+    keep = ModelCheckpoint(folder.checkpoints, "{step:06d}", every_n_train_steps=EVERY)
     trainer = Trainer(
         accelerator="cpu" if not torch.cuda.is_available() else "auto",
         devices=1,
         max_steps=settings.steps,
-        callbacks=[timer, keep, _Lines(result)],
+        callbacks=[timer, keep, _Lines()],
         logger=CSVLogger(run, "logs"),
         log_every_n_steps=EVERY // 4,
         gradient_clip_val=0.05,
         enable_model_summary=False,
     )
     loader = DataLoader(Patches(pictures, settings, start), batch_size=None)
-    trainer.fit(RestorerModule(net, settings, validation), loader, ckpt_path=found[-1] if found else None)
+    trainer.fit(RestorerModule(net, settings, validation), loader, ckpt_path=found)
     if trainer.global_step < settings.steps:
         raise ValueError(f"Stopped after {trainer.global_step} of {settings.steps} steps: the same command goes on.")
     net = net.cpu().eval()
@@ -169,9 +169,6 @@ def _estimate(net: LearnedPDE, pictures: Pictures, settings: Restoration) -> Non
 
 class _Lines(Callback):
     """Lines of progress where there is no terminal, with the PSNR on validation pictures now and then."""
-
-    def __init__(self, result: Path) -> None:
-        self.result = result
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         done = trainer.global_step
