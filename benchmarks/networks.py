@@ -30,12 +30,12 @@ PHASES = {"forward_backward": "step", "inference": "eval"}
 class Worker:
     """A system's process."""
 
-    def __init__(self, system: str, python: str, order: int, options: argparse.Namespace) -> None:
-        """Start it and wait until the network is built."""
+    def __init__(self, system: str, python: str, script: str, **options: object) -> None:
+        """Start a script of this folder with options, and wait until the network is built."""
         self.system = system
-        script = Path(__file__).with_name("network_worker.py")
-        words = [python, str(script), "--system", system, "--order", str(order), "--batch", str(options.batch)]
-        words += ["--fields-scale", str(options.fields_scale), "--threads", str(torch.get_num_threads())]
+        words = [python, str(Path(__file__).with_name(script)), "--system", system]
+        for name, value in {**options, "threads": torch.get_num_threads()}.items():
+            words += [f"--{name.replace('_', '-')}", str(value)]
         self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         try:
             self.built = self._answer()
@@ -79,15 +79,15 @@ def measure(order: int, pythons: dict[str, str], options: argparse.Namespace) ->
     result: dict[str, Any] = {"group": f"C{order}", "fields": fields(order, options.fields_scale), "systems": {}}
     workers: dict[str, Worker] = {}
     systems = result["systems"]
+    given = {"order": order, "batch": options.batch, "fields_scale": options.fields_scale}
     with ExitStack() as stack:
         for system in options.systems:
             if package(system) in PACKAGES and package(system) not in pythons:
                 continue
             print(f"C{order}: building {system}", file=sys.stderr, flush=True)
+            python = pythons.get(package(system), sys.executable)
             try:
-                worker = stack.enter_context(
-                    Worker(system, pythons.get(package(system), sys.executable), order, options)
-                )
+                worker = stack.enter_context(Worker(system, python, "network_worker.py", **given))
             except RuntimeError as error:
                 systems[system] = {"error": str(error)}
                 continue

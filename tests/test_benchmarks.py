@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 
 import pdoconv as pdo
@@ -134,6 +135,64 @@ def test_networks_have_equal_channels():
         tutorial.build("x")
 
 
+def test_resnets_have_the_layout_of_the_library():
+    import resnets
+
+    config = {"widths": (4, 6), "units": 2, "kernel_size": 3, "eps": 1e-5}
+    ours = pdo.models.PreActResNet(pdo.cyclic(1), filters=pdo.filters.rotated(), **config)
+    plain = resnets.plain([4, 6], units=2, kernel_size=3)
+    for theirs, own in zip(plain.parameters(), ours.parameters(), strict=True):
+        theirs.data = own.detach().clone().reshape(theirs.shape)
+    x = torch.randn(2, 3, 9, 9)
+    torch.testing.assert_close(plain(x), ours(x))
+    plain.features[3].shortcut.weight.data *= 2  # the law is not blind to a part of the network
+    assert not torch.allclose(plain(x), ours(x), rtol=1e-3)
+
+
+def test_resnets_have_the_sizes_they_promise():
+    import resnets
+
+    def parameters(system, network):
+        return sum(p.numel() for p in resnets.build(system, resnets.NETWORKS[network]).parameters())
+
+    assert parameters("auto", "resnet44") == 2_621_693
+    assert parameters("z2", "resnet44") == 2_636_074
+    assert parameters("auto", "narrow") == parameters("dense", "narrow")
+    with pytest.raises(ValueError, match="Unknown system 'x'"):
+        resnets.build("x", resnets.NETWORKS["narrow"])
+
+
+@pytest.mark.filterwarnings("ignore:.*breaks the exact symmetry")
+def test_resnets_have_equal_convolutions():
+    import resnet_speed
+    import resnets
+
+    work = {
+        name: resnets.convolution_gflops(resnets.build(name, resnets.NETWORKS["narrow"])) for name in ("dense", "z2")
+    }
+    work["plain"] = resnets.convolution_gflops(resnets.plain([32, 64, 128], units=1, kernel_size=5))
+    resnet_speed.check_equal(work)
+    first = 2 * 32 * 32 * 32 * 25 * 3
+    assert first / 1e9 < work["z2"]["convolution_gflops"] < work["plain"]["convolution_gflops"] / 5
+    with pytest.raises(RuntimeError, match="Expected networks with equal convolutions, received GFLOP per image"):
+        resnet_speed.check_equal({"dense": work["dense"], "plain": work["z2"]})
+
+
+def test_resnet_speeds_of_known_times():
+    import resnet_speed
+
+    times = {"auto": [100.0, 200.0, 400.0], "escnn": [200.0, 400.0, 400.0], "z2": [50.0, 50.0, 50.0]}
+    rows = resnet_speed.speeds(times, batch=32)
+    assert [rows[name]["images_per_second"] for name in times] == [160.0, 80.0, 640.0]
+    assert rows["auto"]["over_escnn"] == {"ratio": 2.0, "quartile_low": 1.0, "quartile_high": 2.0}
+    assert "over_z2" not in rows["z2"]
+    built = {"parameters": 1234, "construction_seconds": 0.5, "peak_mb": 10.0}
+    systems = {name: {**built, "forward_backward": row, "inference": row} for name, row in rows.items()}
+    lines = resnet_speed.table({"network": "narrow", "batch": 32, "systems": systems}).splitlines()
+    assert lines[1].split() == ["auto", "1,234", "0.50", "10", *["160.00", "2.00", "1.00-2.00", "-", "0.25"] * 2]
+    assert len({len(line) for line in lines}) == 1
+
+
 @pytest.mark.parametrize(
     "script",
     [
@@ -145,6 +204,8 @@ def test_networks_have_equal_channels():
         "networks",
         "network_worker",
         "representations",
+        "resnet_speed",
+        "resnet_worker",
     ],
 )
 def test_help(script, monkeypatch, capsys):
@@ -156,10 +217,13 @@ def test_help(script, monkeypatch, capsys):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
-def test_worker_answers_commands():
-    words = ["--system", "plain", "--batch", "2", "--fields-scale", "0.04"]
+@pytest.mark.parametrize(
+    ("script", "options"),
+    [("network_worker.py", ["--fields-scale", "0.04"]), ("resnet_worker.py", ["--network", "narrow"])],
+)
+def test_worker_answers_commands(script, options):
     call = subprocess.run(
-        [sys.executable, str(BENCHMARKS / "network_worker.py"), *words],
+        [sys.executable, str(BENCHMARKS / script), "--system", "plain", "--batch", "2", *options],
         input="step\nmemory\neval\nquit\n",
         capture_output=True,
         text=True,

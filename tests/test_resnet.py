@@ -9,7 +9,8 @@ from torch import nn
 
 import pdoconv as pdo
 from pdoconv.filters import paper, rotated
-from pdoconv.models.resnet import PreActResNet, gcnn_resnet44_p4m, resnet_1001, wrn_28_10
+from pdoconv.models.resnet import PreActResNet
+from pdoconv.models.resnets import gcnn_resnet44_p4m, resnet_1001, wrn_28_10
 
 C1, C4, D4 = pdo.cyclic(1), pdo.cyclic(4), pdo.dihedral(4)
 
@@ -130,7 +131,7 @@ def test_p4_with_the_same_weights_for_all_turns_is_an_ordinary_convolution():
 
 
 def plain(widths, units, **options):
-    return PreActResNet(C1, widths=widths, units=units, filters=rotated(), kernel_size=3, **options)
+    return PreActResNet(C1, widths=widths, units=units, filters=rotated(), kernel_size=3, eps=1e-5, **options)
 
 
 NETWORKS = {  # published, or counted in the authors' graphs

@@ -178,7 +178,7 @@ def test_bad_images():
 def test_standardisation_uses_the_training_set_alone():
     data = few_images()
     images = ImageData(data.train, data.valid, data.test, batch_size=4)
-    x = images.standardise(data.train.images)
+    x = images.standardise(torch.from_numpy(data.train.images))
     assert abs(float(x.mean())) < 1e-4
     assert abs(float(x.std()) - 1) < 1e-3
 
@@ -188,7 +188,7 @@ def test_every_epoch_has_its_own_order_and_shows_each_image_once():
     loader, orders = images.train_dataloader(), []
     for epoch in range(2):
         loader.sampler.set_epoch(epoch)
-        orders.append(torch.cat([x for x, _ in loader]))
+        orders.append(torch.cat([x.float() for x, _ in loader]))
     assert not torch.equal(*orders)
     assert torch.equal(*(o.flatten(1).sum(1).sort().values for o in orders))
 

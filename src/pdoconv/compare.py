@@ -125,7 +125,8 @@ def _finished(settings: MnistRotCompare, run: Path, *, test: bool = True) -> dic
     if folder.result.exists():
         known: dict[str, Any] = json.loads(folder.result.read_text())
         wanted = (asdict(settings), sum(p.numel() for p in settings.network().parameters()))
-        if (known["settings"], known["parameters"]) != wanted:
+        then = asdict(MnistRotCompare(**known["settings"]))  # settings that came later have their defaults
+        if (then, known["parameters"]) != wanted:
             raise ValueError(
                 f"{run} was run with {known['settings']}, {known['parameters']} parameters; asked for {wanted[0]}, "
                 f"{wanted[1]} parameters: use other --runs."

@@ -2,9 +2,13 @@
 
 import hashlib
 import os
+import tarfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from numpy.typing import NDArray
+
+from pdoconv.progress import progress
 
 
 def data_folders(root: str | os.PathLike[str] | None = None) -> list[Path]:
@@ -50,6 +54,44 @@ def require_hash(path: Path, algorithm: str, expected: str) -> None:
             f"{path} is not the expected file ({algorithm} {expected}): it is half-written, corrupt or another one "
             f"({path.stat().st_size} bytes, {algorithm} {found}). It was not used: replace or remove it."
         )
+
+
+def read_archive(archive: Path, md5: str, names: Sequence[str]) -> list[bytes]:
+    """Return files of a compressed tar archive of known md5, in the order of `names`; nothing is written to disk.
+
+    Raises:
+        ValueError: If the archive is not the expected one.
+    """
+    parts = progress(_members(archive, md5, names), total=len(names) + 1, title=f"reading {archive.name}")
+    found = dict(parts)
+    return [found[name] for name in names]
+
+
+def _members(archive: Path, md5: str, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    require_hash(archive, "md5", md5)
+    yield "", b""
+    missing = set(names)
+    with tarfile.open(archive, "r:gz") as members:
+        for member in members:  # in the order of the archive, as going back would decompress it again
+            file = members.extractfile(member) if member.name in missing else None
+            if file is not None:
+                missing.remove(member.name)
+                yield member.name, file.read()
+            if not missing:
+                return
+    raise ValueError(f"{archive} lacks {', '.join(sorted(missing))}: it was not used. Replace or remove it.")
+
+
+def read_files(folder: Path, names: Sequence[str]) -> list[bytes]:
+    """Return files of a folder, in the order of `names`.
+
+    Raises:
+        FileNotFoundError: If some are missing, all of which are named.
+    """
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}: add what is missing, or remove the folder.")
+    return [(folder / name).read_bytes() for name in names]
 
 
 def array_hash(array: NDArray) -> str:  # type: ignore[type-arg]  # any dtype

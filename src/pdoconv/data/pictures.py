@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pdoconv.data.files import data_folders
+from pdoconv.data.picture_files import read_pixels
 
 Picture = NDArray[np.uint8]
 
@@ -92,16 +93,11 @@ def folder(path: str | os.PathLike[str], *, channels: int = 1) -> list[Picture]:
 
 
 def _read(file: Path, channels: int) -> Picture:
-    from PIL import Image, ImageOps
-
     try:
-        with Image.open(file) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I"):  # 16 bits: Pillow would clip at 255
-                image = Image.fromarray(np.rint(np.asarray(image, dtype=np.float64) / 257).astype(np.uint8))
-            return np.array(image.convert("L" if channels == 1 else "RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        pixels = read_pixels(file, channels)
+    except ValueError as error:
         raise ValueError(f"folder: {file} cannot be read ({error}): replace or remove it.") from error
+    return pixels.astype(np.uint8) if pixels.dtype == np.uint8 else np.rint(pixels / 257).astype(np.uint8)
 
 
 def picture_hash(pictures: Sequence[Picture]) -> str:

@@ -11,10 +11,15 @@ Images = NDArray[np.uint8]
 
 
 class Split(NamedTuple):
-    """Images `(n, height, width)` or volumes `(n, depth, height, width)`, and labels `(n,)`, all uint8."""
+    """Images or volumes, and labels `(n,)`.
 
-    images: Images
-    labels: Images
+    Gray images are `(n, height, width)`, coloured ones `(n, channels, height, width)` with red, green and blue first,
+    volumes `(n, depth, height, width)`. All is uint8, but images of 16 bits are uint16, and the labels of more than
+    256 classes int64.
+    """
+
+    images: NDArray[np.uint8 | np.uint16]
+    labels: NDArray[np.uint8 | np.int64]
 
 
 class DataSet(Protocol):
@@ -39,6 +44,21 @@ class DataSet(Protocol):
     @property
     def fingerprint(self) -> dict[str, str]:
         """Hashes of the arrays."""
+
+
+class ImageSet(NamedTuple):
+    """Three splits of images, gray or in colour, with the names of the classes."""
+
+    train: Split
+    valid: Split
+    test: Split
+    title: str
+    classes: tuple[str, ...]
+
+    @property
+    def fingerprint(self) -> dict[str, str]:
+        """First 16 digits of the sha256 of each image array and of the test labels."""
+        return fingerprint(self.train, self.valid, self.test)
 
 
 def fingerprint(train: Split, valid: Split, test: Split) -> dict[str, str]:

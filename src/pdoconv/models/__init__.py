@@ -5,6 +5,7 @@ from pdoconv.models.e2cnn import e2cnn as e2cnn
 from pdoconv.models.hexaconv import hexaconv_p6 as hexaconv_p6
 from pdoconv.models.hexaconv import hexaconv_p6m as hexaconv_p6m
 from pdoconv.models.hnet import hnet as hnet
+from pdoconv.models.mnist_large import mnist_large as mnist_large
 from pdoconv.models.mnist_plain import mnist_plain as mnist_plain
 from pdoconv.models.mnist_small import mnist_small as mnist_small
 from pdoconv.models.neural_ode import neural_ode as neural_ode
@@ -18,9 +19,15 @@ from pdoconv.models.ptn import ptn as ptn
 from pdoconv.models.registry import create as create
 from pdoconv.models.registry import names as names
 from pdoconv.models.resnet import PreActResNet as PreActResNet
-from pdoconv.models.resnet import gcnn_resnet44_p4m as gcnn_resnet44_p4m
-from pdoconv.models.resnet import resnet_1001 as resnet_1001
-from pdoconv.models.resnet import wrn_28_10 as wrn_28_10
+from pdoconv.models.resnets import gcnn_resnet44_p4m as gcnn_resnet44_p4m
+from pdoconv.models.resnets import pdo_resnet26_p6 as pdo_resnet26_p6
+from pdoconv.models.resnets import pdo_resnet26_p6m as pdo_resnet26_p6m
+from pdoconv.models.resnets import pdo_resnet44_p8 as pdo_resnet44_p8
+from pdoconv.models.resnets import pdo_wrn26_p8 as pdo_wrn26_p8
+from pdoconv.models.resnets import resnet_1001 as resnet_1001
+from pdoconv.models.resnets import wrn_28_10 as wrn_28_10
+from pdoconv.models.resnets import z2_resnet26 as z2_resnet26
+from pdoconv.models.resnets import z2_resnet44 as z2_resnet44
 from pdoconv.models.roteqnet import roteqnet as roteqnet
 from pdoconv.models.sfcnn import sfcnn as sfcnn
 from pdoconv.models.tnrd import tnrd as tnrd

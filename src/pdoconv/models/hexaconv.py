@@ -56,5 +56,5 @@ def _hexaconv(
     size: int, domain: Literal["square", "hexagon"], radius: int | None, config: dict[str, Any]
 ) -> nn.Sequential:
     resample = HexagonalResample(size, domain=domain, radius=radius)
-    published = {"units": 4, "filters": hexagonal(), "kernel_size": 3, "bias": True, "domain": resample.domain}
-    return nn.Sequential(resample, PreActResNet(**{**published, **config}))
+    published = {"units": 4, "filters": hexagonal(), "kernel_size": 3, "bias": True, "eps": 1e-5}
+    return nn.Sequential(resample, PreActResNet(**{**published, "domain": resample.domain, **config}))

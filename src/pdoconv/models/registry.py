@@ -9,13 +9,24 @@ from torch import nn
 from pdoconv.models.e2cnn import e2cnn
 from pdoconv.models.hexaconv import hexaconv_p6, hexaconv_p6m
 from pdoconv.models.hnet import hnet
+from pdoconv.models.mnist_large import mnist_large
 from pdoconv.models.mnist_small import mnist_small
 from pdoconv.models.neural_ode import neural_ode, neural_ode_resnet
 from pdoconv.models.neural_pde import neural_pde
 from pdoconv.models.orn import orn8_align
 from pdoconv.models.p4cnn import p4cnn, z2cnn
 from pdoconv.models.ptn import ptn
-from pdoconv.models.resnet import gcnn_resnet44_p4m, resnet_1001, wrn_28_10
+from pdoconv.models.resnets import (
+    gcnn_resnet44_p4m,
+    pdo_resnet26_p6,
+    pdo_resnet26_p6m,
+    pdo_resnet44_p8,
+    pdo_wrn26_p8,
+    resnet_1001,
+    wrn_28_10,
+    z2_resnet26,
+    z2_resnet44,
+)
 from pdoconv.models.roteqnet import roteqnet
 from pdoconv.models.sfcnn import sfcnn
 
@@ -33,7 +44,14 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "gcnn-resnet44-p4m": gcnn_resnet44_p4m,
     "resnet-1001": resnet_1001,
     "wrn-28-10": wrn_28_10,
+    "z2-resnet26": z2_resnet26,
+    "z2-resnet44": z2_resnet44,
     "pdo-mnist-small": mnist_small,
+    "pdo-mnist-large": mnist_large,
+    "pdo-resnet44-p8": pdo_resnet44_p8,
+    "pdo-resnet26-p6": pdo_resnet26_p6,
+    "pdo-resnet26-p6m": pdo_resnet26_p6m,
+    "pdo-wrn26-p8": pdo_wrn26_p8,
     "neural-ode": neural_ode,
     "neural-ode-resnet": neural_ode_resnet,
     "neural-pde": neural_pde,

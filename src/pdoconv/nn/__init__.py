@@ -44,3 +44,4 @@ from pdoconv.nn.pool import MaxPool as MaxPool
 from pdoconv.nn.pool import MaxPool1d as MaxPool1d
 from pdoconv.nn.pool import MaxPool2d as MaxPool2d
 from pdoconv.nn.pool import MaxPool3d as MaxPool3d
+from pdoconv.nn.synchronised import synchronise as synchronise

@@ -1,7 +1,5 @@
 """Batch normalisation over fields: statistics and parameters are shared by the channels of a field."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -11,6 +9,7 @@ from pdoconv.fields import FieldType
 from pdoconv.nn import normalise
 from pdoconv.nn.blocks import by_channel, joined
 from pdoconv.nn.checks import require_dim, require_dtype
+from pdoconv.nn.ranks import Ranks
 
 
 class BatchNorm(_BatchNorm):
@@ -40,6 +39,7 @@ class BatchNorm(_BatchNorm):
     Attributes:
         weight, running_var: `(fields,)`.
         bias, running_mean: One for each permuted field.
+        ranks: Processes that share their statistics in training, set by `pdoconv.nn.synchronise`; `None`: none do.
 
     Raises:
         ValueError: If `in_type` is of another dimension, or an input is not of that type or has another dtype than the
@@ -47,6 +47,7 @@ class BatchNorm(_BatchNorm):
     """
 
     only_dim: int | None = None
+    ranks: Ranks | None = None
 
     def __init__(
         self,
@@ -76,6 +77,8 @@ class BatchNorm(_BatchNorm):
         parameter = self.running_mean if self.weight is None else self.weight
         if parameter is not None:
             require_dtype(self, x, parameter)
+        if self.training and self.ranks is not None and self.ranks.several():
+            return by_batch(self, x, self.in_type, self.ranks)
         if len(self.in_type.blocks) > 1 or not self.in_type.permuted:
             return self._by_block(x)
         fields, size = self.in_type.fields, self.in_type.field_size
@@ -90,50 +93,26 @@ class BatchNorm(_BatchNorm):
         if not (self.training or self.running_mean is None or self.running_var is None):
             mean, var, weight, bias = self.channel_values()
             return F.batch_norm(x, mean, var, weight, bias, eps=self.eps)
-        return self._train(x, normalise.native if normalise.fits(x) else normalise.composed)
-
-    def _train(self, x: Tensor, function: Callable[..., tuple[Tensor, Tensor, Tensor]]) -> Tensor:
-        """Normalise by the statistics of the batch, with a function of `pdoconv.nn.normalise`, and keep them."""
-        field, dtype = self.in_type, torch.promote_types(x.dtype, torch.float32)
-        if self.training and x.numel() == x.shape[1] and any(k.dim == 1 and k.permutes for k, _ in field.blocks):
-            raise ValueError(f"{type(self).__name__}: expected more than one value a field, received {tuple(x.shape)}.")
-        weight = x.new_ones(field.fields, dtype=dtype) if self.weight is None else self.weight.to(dtype)
-        bias = x.new_zeros(field.fields, dtype=dtype) if self.bias is None else self._of_all(self.bias.to(dtype))
-        y, mean, var = function(x, weight, bias, self.eps, field)
-        if self.training and self.track_running_stats and x.numel():
-            means, unbiased, start = [mean[:0]], [], 0
-            for kind, fields in field.blocks:
-                part, count = slice(start, start + fields), x.numel() // x.shape[1] * kind.dim
-                means += [mean[part]] if kind.permutes else []
-                unbiased.append(var[part] * (count / max(count - 1, 1)) if kind.permutes else var[part])
-                start += fields
-            self._update(joined(means, 0).detach(), joined(unbiased, 0).detach())
-        return y
+        return by_batch(self, x, self.in_type)
 
     def channel_values(self) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
         """Return running mean, running variance, weight and bias of every channel, each `None` where there is none."""
         fields = (
-            None if self.running_mean is None else self._of_all(self.running_mean),
+            None if self.running_mean is None else _of_all(self.running_mean, self.in_type),
             self.running_var,
             self.weight,
-            None if self.bias is None else self._of_all(self.bias),
+            None if self.bias is None else _of_all(self.bias, self.in_type),
         )
         mean, var, weight, bias = (None if t is None else by_channel(t, self.in_type, 0) for t in fields)
         return mean, var, weight, bias
-
-    def _of_all(self, values: Tensor) -> Tensor:
-        """Spread values of the permuted fields over all fields; the others have 0."""
-        parts, used = [], 0
-        for kind, fields in self.in_type.blocks:
-            parts.append(values[used : used + fields] if kind.permutes else values.new_zeros(fields))
-            used += fields if kind.permutes else 0
-        return joined(parts, 0)
 
     def _channels_last(self, x: Tensor) -> Tensor:
         """Map an input whose channels lie innermost in memory to an output that lies alike."""
         fields = self.in_type.fields
         train = self.training or self.running_mean is None or self.running_var is None
-        if x.dim() == 3 or (train and not normalise.fits(x)):  # torch's own on a view, slower than what follows
+        if x.dim() == 3 or (
+            train and not (x.numel() and normalise.fits(x))
+        ):  # torch's own on a view, slower than what follows
             innermost = x.movedim(1, -1)
             return (
                 super()
@@ -142,16 +121,6 @@ class BatchNorm(_BatchNorm):
                 .movedim(-1, 1)
             )
         return self._by_block(x)
-
-    def _update(self, mean: Tensor, var: Tensor) -> None:
-        """Move the running statistics towards mean and unbiased variance of a batch, as `F.batch_norm` does."""
-        share = self.momentum
-        if self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-            share = 1 / float(self.num_batches_tracked) if share is None else share
-        for running, now in ((self.running_mean, mean), (self.running_var, var)):
-            if running is not None:
-                running.lerp_(now.to(running.dtype), share or 0.0)
 
     def _check_input_dim(self, input: Tensor) -> None:
         """Torch's hook for the number of axes: `forward` has checked them."""
@@ -177,3 +146,57 @@ class BatchNorm3d(BatchNorm):
     """`BatchNorm` in space."""
 
     only_dim = 3
+
+
+def by_batch(layer: _BatchNorm, x: Tensor, field: FieldType, ranks: Ranks | None = None) -> Tensor:
+    """Normalise by the statistics of the batch, and in training keep them.
+
+    Args:
+        layer: The parameters and running statistics.
+        x: `(batch, channels, ...)`.
+        field: Type of `x`.
+        ranks: Processes that share their statistics; `None`: this one alone.
+    """
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    single = x.numel() == x.shape[1] and any(k.dim == 1 and k.permutes for k, _ in field.blocks)
+    if layer.training and ranks is None and single:
+        raise ValueError(f"{type(layer).__name__}: expected more than one value a field, received {tuple(x.shape)}.")
+    weight = x.new_ones(field.fields, dtype=dtype) if layer.weight is None else layer.weight.to(dtype)
+    bias = x.new_zeros(field.fields, dtype=dtype) if layer.bias is None else _of_all(layer.bias.to(dtype), field)
+    native = normalise.fits(x) and (ranks is not None or x.numel() > 0)
+    function = normalise.native if native else normalise.composed
+    y, mean, var, values = function(x, weight, bias, layer.eps, field, ranks)
+    if layer.training and layer.track_running_stats and (x.numel() or values):
+        means, unbiased, start = [mean[:0]], [], 0
+        for kind, fields in field.blocks:
+            part, count = slice(start, start + fields), values * kind.dim
+            means += [mean[part]] if kind.permutes else []
+            unbiased.append(var[part] * _correction(count) if kind.permutes else var[part])
+            start += fields
+        _update(layer, joined(means, 0).detach(), joined(unbiased, 0).detach())
+    return y
+
+
+def _correction(count: Tensor | int) -> Tensor | float:
+    """Return n / (n - 1), which makes a variance unbiased; 1 of a single value."""
+    return count / (count - 1).clamp(min=1) if isinstance(count, Tensor) else count / max(count - 1, 1)
+
+
+def _of_all(values: Tensor, field: FieldType) -> Tensor:
+    """Spread values of the permuted fields over all fields; the others have 0."""
+    parts, used = [], 0
+    for kind, fields in field.blocks:
+        parts.append(values[used : used + fields] if kind.permutes else values.new_zeros(fields))
+        used += fields if kind.permutes else 0
+    return joined(parts, 0)
+
+
+def _update(layer: _BatchNorm, mean: Tensor, var: Tensor) -> None:
+    """Move the running statistics towards mean and unbiased variance of a batch, as `F.batch_norm` does."""
+    share = layer.momentum
+    if layer.num_batches_tracked is not None:
+        layer.num_batches_tracked.add_(1)
+        share = 1 / float(layer.num_batches_tracked) if share is None else share
+    for running, now in ((layer.running_mean, mean), (layer.running_var, var)):
+        if running is not None:
+            running.lerp_(now.to(running.dtype), share or 0.0)

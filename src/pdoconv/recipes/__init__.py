@@ -1,16 +1,31 @@
 """Recipes: everything that a reported number depends on, one frozen dataclass each."""
 
+from pdoconv.models import names
 from pdoconv.recipes.base import Recipe as Recipe
+from pdoconv.recipes.cifar import Cifar10 as Cifar10
+from pdoconv.recipes.cifar import Cifar10Authors as Cifar10Authors
+from pdoconv.recipes.cifar import Cifar100 as Cifar100
+from pdoconv.recipes.cifar import Cifar100Authors as Cifar100Authors
+from pdoconv.recipes.cifar import Stl10 as Stl10
 from pdoconv.recipes.mnist_rot_compare import MnistRotCompare as MnistRotCompare
+from pdoconv.recipes.mnist_rot_large import MnistRotLarge as MnistRotLarge
 from pdoconv.recipes.mnist_rot_small import MnistRotSmall as MnistRotSmall
 from pdoconv.recipes.volumes_small import VolumesSmall as VolumesSmall
 
 RECIPES: dict[str, type[Recipe]] = {
     "mnist-rot-small": MnistRotSmall,
+    "mnist-rot-large": MnistRotLarge,
     "mnist-rot-compare": MnistRotCompare,
     "volumes-small": VolumesSmall,
+    "cifar10": Cifar10,
+    "cifar10-authors": Cifar10Authors,
+    "cifar100": Cifar100,
+    "cifar100-authors": Cifar100Authors,
+    "stl10": Stl10,
 }
 """Recipes by the name that the command line uses."""
+NETWORKS = {"pdo-mnist-small": "mnist-rot-small", "pdo-mnist-large": "mnist-rot-large"}
+COLOUR = ("gcnn-", "hexaconv-", "pdo-resnet", "pdo-wrn", "resnet-", "wrn-", "z2-resnet")
 
 
 def recipe(name: str) -> type[Recipe]:
@@ -18,3 +33,16 @@ def recipe(name: str) -> type[Recipe]:
     if name not in RECIPES:
         raise ValueError(f"Unknown recipe {name!r}: expected one of {', '.join(RECIPES)}.")
     return RECIPES[name]
+
+
+def recipe_of(network: str) -> tuple[str, dict[str, str]]:
+    """Return the recipe that trains a network of `pdoconv.models`, and its settings; the name itself of a recipe.
+
+    >>> recipe_of("pdo-resnet44-p8"), recipe_of("cifar100")
+    (('cifar10', {'network_name': 'pdo-resnet44-p8'}), ('cifar100', {}))
+    """
+    if network in NETWORKS:
+        return NETWORKS[network], {}
+    if network.startswith(COLOUR) and network in names():
+        return "cifar10", {"network_name": network}
+    return network, {}

@@ -1,46 +1,50 @@
 """The Lightning module of an image classifier."""
 
+import math
+from collections.abc import Callable
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+from torch.optim.swa_utils import AveragedModel
 from torchmetrics.classification import MulticlassAccuracy
 
+from pdoconv.recipes import Recipe
+
 Batch = tuple[Tensor, Tensor]
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 class Classifier(LightningModule):
-    """Cross-entropy, AdamW, a one-cycle schedule over the whole run.
+    """Cross-entropy, with the optimiser, the schedule and the average of weights that a recipe names.
+
+    Weight decay acts on convolution and linear weights, not on norms and biases: decoupled with AdamW, coupled (L2)
+    with SGD. Every step draws from its own stream, so that a resumed run repeats an undisturbed one.
 
     Args:
         net: Images to logits.
-        classes: Number of classes.
-        lr: Highest learning rate.
-        weight_decay: Decoupled weight decay of convolution and linear weights (not of norms and biases).
-        warmup: Share of the steps in which the learning rate rises.
-        label_smoothing: Of the training loss.
-        seed: Every epoch draws from its own stream, so that a resumed run repeats an undisturbed one.
+        settings: The recipe.
+        steps: Of the whole training, for the schedule.
     """
 
-    def __init__(
-        self,
-        net: nn.Module,
-        *,
-        classes: int,
-        lr: float,
-        weight_decay: float = 0.0,
-        warmup: float = 0.3,
-        label_smoothing: float = 0.0,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, net: nn.Module, settings: Recipe, steps: int = 0) -> None:
         """Keep net and settings, make the metrics."""
         super().__init__()
-        self.net = net
-        self.lr, self.weight_decay, self.warmup, self.seed = lr, weight_decay, warmup, seed
-        self.label_smoothing = label_smoothing
-        self.train_accuracy = MulticlassAccuracy(classes, average="micro")
-        self.valid_accuracy = MulticlassAccuracy(classes, average="micro")
-        self.test_accuracy = MulticlassAccuracy(classes, average="micro")
+        # not trainer.estimated_stepping_batches: it starts the loader before the trainer restores its state
+        self.net, self.settings, self.steps = net, settings, steps
+        decay = settings.ema
+        self.average = AveragedModel(net, multi_avg_fn=moving_average(decay), use_buffers=True) if decay else None
+        self.train_accuracy = MulticlassAccuracy(settings.classes, average="micro")
+        self.valid_accuracy = MulticlassAccuracy(settings.classes, average="micro")
+        self.test_accuracy = MulticlassAccuracy(settings.classes, average="micro")
+
+    @property
+    def best(self) -> nn.Module:
+        """The net to keep: the average of weights if there is one."""
+        return self.net if self.average is None else self.average.module
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images to logits."""
@@ -48,44 +52,97 @@ class Classifier(LightningModule):
         return logits
 
     def configure_optimizers(self):  # type: ignore[no-untyped-def]  # Lightning's own type is a large union
-        """AdamW with one cycle of the learning rate, stepped every batch."""
-        matrices = [p for p in self.net.parameters() if p.dim() > 1]
-        vectors = [p for p in self.net.parameters() if p.dim() <= 1]
-        optimizer = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": self.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
-            lr=self.lr,
-        )
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, steps, pct_start=self.warmup)
+        """Return the optimiser, and the schedule of its rate, stepped every batch."""
+        optimizer = _optimizer(self.net, self.settings)
+        schedule = _schedule(optimizer, self.settings, self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def on_train_epoch_start(self) -> None:
-        """Seed dropout by run and epoch."""
-        torch.manual_seed(self.seed * 100_003 + self.current_epoch)
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed dropout by run, step and device."""
+        torch.manual_seed((self.settings.seed * 1_000_003 + self.global_step) * 1_009 + self.global_rank)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, then move the average of weights."""
+        super().optimizer_step(*args, **kwargs)
+        if self.average is not None:
+            self.average.update_parameters(self.net)
 
     def training_step(self, batch: Batch) -> Tensor:
         """Return the loss of a batch; `ValueError` if it is not finite."""
-        loss = self._step(batch, "train", self.train_accuracy, self.label_smoothing)
+        loss = self._step(batch, self.net, "train", self.train_accuracy, self.settings.label_smoothing)
         if not torch.isfinite(loss):
             raise ValueError(
                 f"The training loss became {loss.item()} at step {self.global_step}. The last checkpoint is intact: "
-                f"lower the learning rate (now at most {self.lr}) or use precision 32-true."
+                f"lower the learning rate (now at most {self.settings.lr}) or use precision 32-true."
             )
         return loss
 
     def validation_step(self, batch: Batch) -> None:
         """Measure on the validation split."""
-        self._step(batch, "valid", self.valid_accuracy)
+        self._step(batch, self.best, "valid", self.valid_accuracy)
 
     def test_step(self, batch: Batch) -> None:
         """Measure on the test split."""
-        self._step(batch, "test", self.test_accuracy)
+        self._step(batch, self.best, "test", self.test_accuracy)
 
-    def _step(self, batch: Batch, stage: str, metric: MulticlassAccuracy, label_smoothing: float = 0.0) -> Tensor:
+    def _step(
+        self, batch: Batch, net: nn.Module, stage: str, metric: MulticlassAccuracy, label_smoothing: float = 0.0
+    ) -> Tensor:
         x, y = batch
-        logits = self(x).float()
+        logits = net(x).float()
         loss = F.cross_entropy(logits, y, label_smoothing=label_smoothing)
-        metric.update(logits, y)
+        metric.update(logits, y if y.dim() == 1 else y.argmax(1))  # mixed images have two classes
         self.log(f"{stage}_loss", loss, on_step=False, on_epoch=True, batch_size=len(y), sync_dist=True)
         self.log(f"{stage}_accuracy", metric, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(y))
         return loss
+
+
+def moving_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
+    """Return a step of an exponential moving average, faster at the start: decay min(decay, (1 + n) / (10 + n))."""
+
+    @torch.no_grad()
+    def step(averages: Tensors, now: Tensors, count: Tensor | int) -> None:
+        share = 1 - min(decay, (1 + int(count)) / (10 + int(count)))
+        for average, value in zip(averages, now, strict=True):
+            if average.is_floating_point():
+                average.lerp_(value.to(average.dtype), share)
+            else:
+                average.copy_(value)
+
+    return step
+
+
+def _optimizer(net: nn.Module, settings: Recipe) -> torch.optim.Optimizer:
+    matrices = [p for p in net.parameters() if p.dim() > 1]
+    vectors = [p for p in net.parameters() if p.dim() <= 1]
+    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=settings.lr, momentum=0.9, nesterov=True)
+    return torch.optim.AdamW(groups, lr=settings.lr)
+
+
+def _schedule(optimizer: torch.optim.Optimizer, settings: Recipe, steps: int) -> LRScheduler:
+    if settings.schedule == "one-cycle":
+        return OneCycleLR(optimizer, settings.lr, steps, pct_start=settings.warmup)
+    rate = tenths if settings.schedule == "steps" else warm_cosine
+    return LambdaLR(optimizer, lambda step: rate(step / steps, settings.warmup))
+
+
+def tenths(done: float, warmup: float) -> float:
+    """Return the factor of the rate after a share of the run: a tenth from half of it on, a hundredth from 3/4 on.
+
+    >>> [tenths(done, 0.3) for done in (0.0, 0.49, 0.5, 0.75)]
+    [1.0, 1.0, 0.1, 0.01]
+    """
+    return 1.0 if done < 0.5 else 0.1 if done < 0.75 else 0.01
+
+
+def warm_cosine(done: float, warmup: float) -> float:
+    """Return the factor of the rate after a share of the run: linear up to the share `warmup`, then a half cosine to 0.
+
+    >>> [round(warm_cosine(done, 0.2), 3) for done in (0.0, 0.1, 0.2, 0.6, 1.0)]
+    [0.0, 0.5, 1.0, 0.5, 0.0]
+    """
+    if done < warmup:
+        return done / warmup
+    return 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))

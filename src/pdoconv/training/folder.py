@@ -7,13 +7,15 @@
 import json
 import os
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from pdoconv.filters import fingerprint
 from pdoconv.nn import GroupConv
@@ -47,13 +49,27 @@ class RunFolder:
         """Folder of the checkpoints."""
         return self.path / "checkpoints"
 
-    def start(self, name: str, settings: Recipe, resume: bool) -> None:
+    def start(
+        self,
+        name: str,
+        settings: Recipe,
+        resume: bool,
+        depends: Mapping[str, Any] | None = None,
+        changed: bool = False,
+    ) -> None:
         """Make the folder, or check that it holds the same unfinished run.
+
+        Args:
+            name: Name of the recipe.
+            settings: The recipe.
+            resume: Go on with the run.
+            depends: What else decides its weights: code, versions, data.
+            changed: Go on even if these are not as they were.
 
         Raises:
             FileExistsError: If the folder holds a finished run, or an unfinished one and `resume` is not asked for.
             FileNotFoundError: If there is nothing to resume.
-            ValueError: If the settings differ from those the run was started with.
+            ValueError: If the settings differ from those the run was started with, or what it depends on does.
         """
         if self.result.exists():
             raise FileExistsError(f"{self.path} holds a finished run: choose another folder with --run.")
@@ -64,11 +80,19 @@ class RunFolder:
                     f"{self.path} was started as {known_name} with {asdict(known)}; asked to resume {name} with "
                     f"{asdict(settings)}. Give the same settings, or start a new run with --run."
                 )
+            then = json.loads(self.config.read_text()).get("depends", {})
+            other = [key for key, value in (depends or {}).items() if key in then and then[key] != value]
+            if other and not changed:
+                raise ValueError(
+                    f"{self.path} was started with another {' and '.join(other)}, so it cannot end with the weights of "
+                    f"an undisturbed run: go back to what it was started with, start a new run with --run, or add "
+                    f"--changed to go on all the same."
+                )
         elif self.config.exists():
             raise FileExistsError(f"{self.path} holds an unfinished run: add --resume, or choose another with --run.")
         else:
-            self.path.mkdir(parents=True, exist_ok=True)
-            write_json(self.config, {"recipe": name, "settings": asdict(settings), "started": provenance()})
+            content = {"recipe": name, "settings": asdict(settings), "depends": depends, "started": provenance()}
+            write_json(self.config, content)
 
     def read_config(self) -> tuple[str, Recipe]:
         """Return the recipe's name and settings.
@@ -104,21 +128,21 @@ class RunFolder:
             raise ValueError(f"No checkpoint in {self.checkpoints} can be read: start again in another folder.")
         return None
 
-    def save_model(self, net: nn.Module, name: str, settings: Recipe, mean: float, std: float) -> None:
+    def save_model(self, net: nn.Module, name: str, settings: Recipe, mean: list[float], std: list[float]) -> None:
         """Write the weights with what is needed to read them safely."""
         metadata = {
             "recipe": name,
             "settings": json.dumps(asdict(settings)),
             "filters": filters_fingerprint(net),
-            "mean": repr(mean),
-            "std": repr(std),
+            "mean": json.dumps(mean),
+            "std": json.dumps(std),
         }
         partial = self.model.with_suffix(".part")
         save_file({k: v.contiguous() for k, v in net.state_dict().items()}, partial, metadata)
         partial.replace(self.model)
 
-    def load_model(self) -> tuple[nn.Module, float, float]:
-        """Return the trained net in eval mode, and the mean and standard deviation of its inputs.
+    def load_model(self) -> tuple[nn.Module, Tensor, Tensor]:
+        """Return the trained net in eval mode, and mean and standard deviation of its inputs, `(channels, 1, 1)` each.
 
         Raises:
             FileNotFoundError: If the training has not finished.
@@ -141,7 +165,10 @@ class RunFolder:
                 f"{self.model} was made with filters {metadata.get('filters')}, this version has {expected}: use the "
                 f"version that wrote it, or train again."
             )
-        return net.eval(), float(metadata["mean"]), float(metadata["std"])
+        mean, std = (
+            torch.tensor(json.loads(metadata[key]), dtype=torch.float64).view(-1, 1, 1) for key in ("mean", "std")
+        )
+        return net.eval(), mean, std
 
 
 def filters_fingerprint(net: nn.Module) -> str:

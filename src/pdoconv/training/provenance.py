@@ -1,5 +1,6 @@
 """What a number depends on besides its recipe: versions, hardware, commit, command."""
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -30,6 +31,14 @@ def provenance() -> dict[str, Any]:
         "date": datetime.now(UTC).date().isoformat(),
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
+
+
+def code_fingerprint() -> str:
+    """Return the first 16 hexadecimal digits of the sha256 of this package's source files."""
+    whole, root = hashlib.sha256(), Path(pdoconv.__file__).parent
+    for file in sorted(root.rglob("*.py")):
+        whole.update(file.relative_to(root).as_posix().encode() + file.read_bytes())
+    return whole.hexdigest()[:16]
 
 
 def default_precision() -> str:

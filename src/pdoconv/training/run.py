@@ -3,7 +3,7 @@
 import json
 import logging
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,16 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, Timer
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from pdoconv.nn import synchronise
 from pdoconv.plot import learning_curve
 from pdoconv.recipes import Recipe
 from pdoconv.training.classifier import Classifier
 from pdoconv.training.folder import RunFolder, write_json
 from pdoconv.training.images import ImageData
+from pdoconv.training.provenance import code_fingerprint
+from pdoconv.training.slots import Slot, SlotOver, WholeFiles
 
 
 def train(
@@ -28,8 +32,11 @@ def train(
     resume: bool = False,
     devices: int | str = "auto",
     accelerator: str = "auto",
+    strategy: str = "auto",
     result: Path | None = None,
     stop_after: int | None = None,
+    max_minutes: float | None = None,
+    changed: bool = False,
     test: bool = True,
 ) -> dict[str, Any] | None:
     """Train, save the last weights, measure them once on the test set and write the result.
@@ -39,10 +46,13 @@ def train(
         settings: The recipe.
         run: Folder of the run.
         resume: Go on from the newest whole checkpoint in `run`.
-        devices: Lightning's `devices`.
+        devices: Lightning's `devices`. Each takes its share of a batch, and BatchNorm's statistics are of all.
         accelerator: Lightning's `accelerator`.
+        strategy: Lightning's `strategy`, such as `"ddp"` or, on GPUs, `"fsdp"`.
         result: Where to write a second copy of `result.json`.
         stop_after: Stop after this many epochs in all, unfinished; go on later with `resume`.
+        max_minutes: Stop after this time, in the middle of an epoch if need be; go on later with `resume`.
+        changed: Go on although code, torch or data are not those that the run was started with.
         test: Measure on the test set; not for a run that only serves to choose a setting.
 
     Returns:
@@ -50,11 +60,14 @@ def train(
 
     Raises:
         FileExistsError: If `run` or `result` would be overwritten.
-        ValueError: If the settings do not fit those of the run to resume, or the loss is not finite.
+        OSError: If a file cannot be written, such as a checkpoint to a full disk; the last one stays.
+        ValueError: If settings, code or data are not those of the run to resume, or the loss is not finite.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it advertises other products
     if stop_after is not None and stop_after < 1:
         raise ValueError(f"stop_after must be at least 1 epoch, received {stop_after}.")
+    if max_minutes is not None and not 0 < max_minutes < float("inf"):
+        raise ValueError(f"max_minutes must be a positive number, received {max_minutes}.")
     if not (isinstance(devices, int) and devices > 0) and devices != "auto":
         raise ValueError(f"devices must be a number of at least 1 or 'auto', received {devices!r}.")
     if result is not None and result.exists():
@@ -65,48 +78,57 @@ def train(
     net = settings.network()
     training, validation = settings.splits(data)
     images = ImageData(
-        training, validation, data.test if test else None, batch_size=settings.batch_size, seed=settings.seed
+        training,
+        validation,
+        data.test if test else None,
+        batch_size=settings.batch_size,
+        channels=settings.channels,
+        classes=settings.classes,
+        seed=settings.seed,
+        augment=settings.augment(),
     )
     if getattr(rank_zero_only, "rank", 0) == 0:  # Lightning starts one process a device, each comes through here
-        folder.start(name, settings, resume)
+        depends = {"code": code_fingerprint(), "version of torch": torch.__version__, "data": data.fingerprint}
+        folder.start(name, settings, resume, depends, changed)
     checkpoint = folder.newest_checkpoint() if resume else None
-    model = Classifier(
-        net,
-        classes=settings.classes,
-        lr=settings.lr,
-        weight_decay=settings.weight_decay,
-        warmup=settings.warmup,
-        label_smoothing=settings.label_smoothing,
-        seed=settings.seed,
-    )
+    model = Classifier(synchronise(net), settings, settings.epochs * (len(training.images) // settings.batch_size))
     timer = Timer()
     keep = ModelCheckpoint(
         folder.checkpoints, "{epoch:03d}", monitor="epoch", mode="max", save_top_k=2, save_on_train_epoch_end=True
     )
+    slot = Slot(folder.checkpoints, epochs=stop_after, minutes=max_minutes)
     trainer = Trainer(
         accelerator=accelerator,
         devices=devices,
+        strategy=strategy,
         precision=settings.precision,
         max_epochs=settings.epochs,
-        callbacks=[timer, keep, LearningRateMonitor("epoch"), _StopAfter(stop_after), _EpochLines()],
+        callbacks=[timer, keep, LearningRateMonitor("epoch"), slot, _EpochLines()],
+        plugins=[WholeFiles()],
         logger=CSVLogger(run, "logs"),
         log_every_n_steps=max(1, min(50, len(training.images) // settings.batch_size)),
         num_sanity_val_steps=0,
         limit_val_batches=0 if validation is None else None,
         enable_model_summary=False,
+        use_distributed_sampler=False,
     )
-    trainer.fit(model, images, ckpt_path=checkpoint)
+    try:
+        trainer.fit(model, images, ckpt_path=checkpoint)
+    except (SlotOver, SIGTERMException):
+        slot.over = True
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()  # the rest is the first process's own
     if not trainer.is_global_zero:
         return None
     learning_curve(sorted(run.glob("logs/*/metrics.csv")), run / "learning_curve.png")
-    if trainer.interrupted or trainer.current_epoch < settings.epochs:
+    if slot.over:
         print(
-            f"Stopped after {trainer.current_epoch} of {settings.epochs} epochs. Go on: add --resume.", file=sys.stderr
+            f"Stopped after {trainer.current_epoch} of {settings.epochs} epochs, step {trainer.global_step}. Go on: "
+            f"pdoconv train --resume {run}",
+            file=sys.stderr,
         )
         return None
-    folder.save_model(net, name, settings, images.mean, images.std)
+    folder.save_model(model.best, name, settings, images.mean, images.std)
     content = {
         "recipe": name,
         "title": settings.title,
@@ -130,30 +152,17 @@ def train(
 
 def evaluate(folder: RunFolder, images: ImageData, split: str, accelerator: str = "auto") -> dict[str, Any]:
     """Measure the saved model of a run on `"valid"` or `"test"`, in float32; empty if the split is not kept apart."""
-    loader = images.val_dataloader() if split == "valid" else images.test_dataloader()
-    if not loader:
+    count = images.use_for_test(split)
+    if not count:
         return {}
     net, _, _ = folder.load_model()
     _, settings = folder.read_config()
-    model = Classifier(net, classes=settings.classes, lr=settings.lr)
     trainer = Trainer(
         accelerator=accelerator, devices=1, logger=False, enable_checkpointing=False, enable_model_summary=False
     )
-    measured = trainer.test(model, loader, verbose=False)[0]
-    count = sum(len(batch[1]) for batch in loader[0])
+    measured = trainer.test(Classifier(net, replace(settings, ema=0.0)), datamodule=images, verbose=False)[0]
     error = 100 * (1 - measured["test_accuracy"])
     return {f"{split}_images": count, f"{split}_error_percent": round(error, 3)}
-
-
-class _StopAfter(Callback):
-    """Stop cleanly after a number of epochs, for a run that must fit a slot."""
-
-    def __init__(self, epochs: int | None) -> None:
-        self.epochs = epochs
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.epochs is not None and trainer.current_epoch + 1 >= self.epochs:
-            trainer.should_stop = True
 
 
 class _EpochLines(Callback):

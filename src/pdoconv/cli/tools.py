@@ -1,124 +1,18 @@
-"""Command line: `pdoconv train | evaluate | measure | compare | restore | export | table`."""
+"""`pdoconv evaluate | measure | compare | restore | export | table`."""
 
 import json
 import sys
-from collections.abc import Callable
-from dataclasses import asdict
-from dataclasses import fields as fields_of
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-app = typer.Typer(
-    help="Rotation- and reflection-equivariant convolutions from partial differential operators.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+from pdoconv.cli.errors import plain_errors
 
 Run = Annotated[Path, typer.Argument(help="Folder of a run.")]
 
 
-def _plain_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Print the package's own errors as one message and exit with status 1."""
-
-    @wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except (ValueError, OSError) as error:
-            print(f"pdoconv: {error}", file=sys.stderr)
-            raise typer.Exit(1) from error
-        except ModuleNotFoundError as error:
-            print(f"pdoconv: this needs {error.name}: pip install 'pdoconv[train,export]'.", file=sys.stderr)
-            raise typer.Exit(1) from error
-
-    return wrapped
-
-
-@app.command()
-@_plain_errors
-def train(
-    recipe: Annotated[str, typer.Argument(help="Name of a recipe, such as mnist-rot-small.")],
-    run: Annotated[Path | None, typer.Option(help="Folder of the run; default runs/RECIPE-seedSEED.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
-    epochs: Annotated[int | None, typer.Option(help="Number of epochs.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of weights, order and dropout.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="Decoupled weight decay.")] = None,
-    dropout: Annotated[float | None, typer.Option(help="Probability of dropout.")] = None,
-    label_smoothing: Annotated[float | None, typer.Option(help="Of the training loss.")] = None,
-    filters: Annotated[str | None, typer.Option(help="Filter family, such as paper, band-limited, plain.")] = None,
-    fields: Annotated[int | None, typer.Option(help="Regular fields of every layer (channels, if plain).")] = None,
-    system: Annotated[str | None, typer.Option(help="A system of the comparison (mnist-rot-compare).")] = None,
-    train_on: Annotated[str | None, typer.Option(help="'train' (with validation apart) or 'all' (both).")] = None,
-    samples: Annotated[int | None, typer.Option(help="Training volumes (volumes-small).")] = None,
-    orientation: Annotated[str | None, typer.Option(help="Of the training volumes: upright, cube, any.")] = None,
-    test_orientation: Annotated[str | None, typer.Option(help="Of the test volumes: upright, cube, any.")] = None,
-    precision: Annotated[str | None, typer.Option(help="'32-true' or 'bf16-mixed'; default what is fast here.")] = None,
-    devices: Annotated[str, typer.Option(help="Number of devices, or 'auto'.")] = "auto",
-    accelerator: Annotated[str, typer.Option(help="'auto', 'cpu', 'gpu', ...")] = "auto",
-    stop_after: Annotated[int | None, typer.Option(help="Stop after so many epochs in all; resume later.")] = None,
-    result: Annotated[Path | None, typer.Option(help="Write the result to this file too.")] = None,
-) -> None:
-    """Train a recipe, then measure it once on the test set."""
-    from pdoconv.recipes import recipe as find
-    from pdoconv.training.folder import RunFolder
-    from pdoconv.training.provenance import default_precision
-    from pdoconv.training.run import train as run_training
-
-    kind = find(recipe)
-    options = {
-        "epochs": epochs,
-        "seed": seed,
-        "batch_size": batch_size,
-        "lr": lr,
-        "weight_decay": weight_decay,
-        "dropout": dropout,
-        "label_smoothing": label_smoothing,
-        "filters": filters,
-        "fields": fields,
-        "system": system,
-        "train_on": train_on,
-        "samples": samples,
-        "orientation": orientation,
-        "test_orientation": test_orientation,
-        "precision": precision,
-    }
-    if precision is None and not resume and kind.precision == "bf16-mixed":  # where the hardware has it
-        options["precision"] = default_precision()
-    given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
-    unknown = given.keys() - {setting.name for setting in fields_of(kind)}
-    if unknown:
-        raise ValueError(f"{recipe} has no setting {', '.join(sorted(unknown))}: leave it out.")
-    settings = kind(**given)
-    folder = run or Path("runs") / f"{recipe}-seed{settings.seed}"
-    if resume:  # what was not given is as the run was started
-        _, known = RunFolder(folder).read_config()
-        settings = kind(**asdict(known) | given)
-    count = int(devices) if devices.isdigit() else devices
-    done = run_training(
-        recipe,
-        settings,
-        folder,
-        resume=resume,
-        devices=count,
-        accelerator=accelerator,
-        stop_after=stop_after,
-        result=result,
-    )
-    if done is not None:
-        print(
-            f"{done['title']}, {done['data']}: test error {done['test_error_percent']:.2f}% on "
-            f"{done['test_images']} images, {done['parameters']} parameters, {settings.epochs} epochs.\n"
-            f"Result: {folder / 'result.json'}\nLearning curve: {folder / 'learning_curve.png'}"
-        )
-
-
-@app.command()
-@_plain_errors
+@plain_errors
 def evaluate(run: Run, split: Annotated[str, typer.Option(help="'valid' or 'test'.")] = "valid") -> None:
     """Measure a trained run again; the recorded test result in result.json stays as it is."""
     from pdoconv.training.folder import RunFolder
@@ -134,12 +28,11 @@ def evaluate(run: Run, split: Annotated[str, typer.Option(help="'valid' or 'test
     training, _ = settings.splits(data)
     if split == "valid" and settings.train_on == "all":
         print("This run was trained on the validation images too: its validation error says little.", file=sys.stderr)
-    images = ImageData(training, data.valid, data.test, batch_size=settings.batch_size)
+    images = ImageData(training, data.valid, data.test, batch_size=settings.batch_size, channels=settings.channels)
     print(json.dumps({"data": data.title, **measure(folder, images, split)}, indent=2))
 
 
-@app.command()
-@_plain_errors
+@plain_errors
 def measure(
     target: Annotated[str, typer.Argument(help="Folder of a run, a filter family, or package.module:name.")],
     out: Annotated[Path | None, typer.Option(help="Folder for table and picture; default the run's, or here.")] = None,
@@ -170,8 +63,7 @@ def measure(
     print(f"Picture: {picture}\nTable: {table}")
 
 
-@app.command()
-@_plain_errors
+@plain_errors
 def compare(
     data: Annotated[str, typer.Argument(help="'mnist-rot', or a task of restoration, such as denoise.")],
     systems: Annotated[str | None, typer.Option(help="Names with commas between; default all.")] = None,
@@ -213,8 +105,7 @@ def compare(
     print(f"Result: {path}\n" + "\n".join(f"Picture: {file}" for file in draw(done, path)))
 
 
-@app.command()
-@_plain_errors
+@plain_errors
 def restore(
     source: Annotated[Path, typer.Argument(metavar="IN", help="Picture: PNG, JPEG or TIFF.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="File of the result; OUT-plate.png is written too.")],
@@ -232,8 +123,7 @@ def restore(
     print("\n".join(lines))
 
 
-@app.command()
-@_plain_errors
+@plain_errors
 def export(run: Run, onnx: Annotated[Path, typer.Option(help="File to write.")] = Path("model.onnx")) -> None:
     """Write a trained run as ONNX: ordinary convolutions, BatchNorm folded, any batch size."""
     from pdoconv.export import to_onnx
@@ -242,22 +132,18 @@ def export(run: Run, onnx: Annotated[Path, typer.Option(help="File to write.")] 
     folder = RunFolder(run)
     _, settings = folder.read_config()
     net, mean, std = folder.load_model()
-    to_onnx(net, onnx, (1, 1, *settings.image_shape))
+    shape = (settings.channels, *settings.image_shape)
+    to_onnx(net, onnx, (1, *shape))
+    numbers = (", ".join(f"{value:.4f}" for value in values.flatten().tolist()) for values in (mean, std))
     print(
-        f"ONNX model: {onnx}. Inputs: (batch, 1, {', '.join(map(str, settings.image_shape))}), "
-        f"(pixel - {mean:.4f}) / {std:.4f}."
+        f"ONNX model: {onnx}. Inputs: (batch, {', '.join(map(str, shape))}), "
+        "(pixel - mean) / std of each channel, mean {}, std {}.".format(*numbers)
     )
 
 
-@app.command()
-@_plain_errors
+@plain_errors
 def table(results: Annotated[list[Path], typer.Argument(help="Result files of runs.")]) -> None:
     """Print one table from result files: mean and standard deviation over seeds."""
     from pdoconv.training.report import table as markdown
 
     print(markdown(results))
-
-
-def main() -> None:
-    """Entry point."""
-    app()

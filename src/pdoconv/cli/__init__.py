@@ -1,0 +1,20 @@
+"""Command line: `pdoconv train | evaluate | measure | compare | restore | export | table`."""
+
+import typer
+
+from pdoconv.cli.tools import compare, evaluate, export, measure, restore, table
+from pdoconv.cli.train import BareResume, train
+
+app = typer.Typer(
+    help="Rotation- and reflection-equivariant convolutions from partial differential operators.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command(cls=BareResume)(train)
+for command in (evaluate, measure, compare, restore, export, table):
+    app.command()(command)
+
+
+def main() -> None:
+    """Entry point."""
+    app()

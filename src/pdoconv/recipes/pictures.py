@@ -1,0 +1,111 @@
+"""A user's own pictures, in folders named after the classes, with a residual network that is symmetric end to end."""
+
+import math
+import sys
+from dataclasses import dataclass, replace
+from typing import Literal, Self
+
+from torch import nn
+
+from pdoconv.data import ImageSet, PictureList, list_pictures, read_pictures
+from pdoconv.filters import family
+from pdoconv.models import PreActResNet
+from pdoconv.pointgroups import group as group_of
+from pdoconv.recipes.base import Recipe
+
+SMALLEST = 8
+"""Pixels of a side behind the last stage, about: every stage but the first halves the side."""
+
+
+@dataclass(frozen=True)
+class Pictures(Recipe):
+    """Settings of a run; what is not given is found out from the pictures by `prepared`."""
+
+    epochs: int = 30
+    batch_size: int = 32
+    lr: float = 5e-3
+    weight_decay: float = 0.05
+    schedule: Literal["one-cycle", "cosine", "steps"] = "cosine"
+    warmup: float = 0.1
+    ema: float = 0.99
+    folder: str = ""
+    """Folder or CSV file, see `pdoconv.data.list_pictures`."""
+    size: int = 0
+    """Side in pixels; 0 for that of the pictures, at most 96."""
+    colours: int = 0
+    """Channels, 1 or 3; 0 for those of the pictures."""
+    group: str = "p8"
+    filters: str = "gaussian"
+    widths: tuple[int, ...] = ()
+    """Regular fields of each stage; by default as many stages as the size asks for, the last of 128 channels."""
+    units: int = 1
+    names: tuple[str, ...] = ()
+    """Classes; found out."""
+
+    title = "pictures"
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for settings that cannot be run."""
+        super().__post_init__()
+        for key in ("widths", "names"):
+            object.__setattr__(self, key, tuple(getattr(self, key)))  # lists, as read from a file
+        if min(self.size, self.colours) < 0 or self.units < 1:
+            raise ValueError(f"Expected size >= 0 and units >= 1, received {self.size}, {self.units}.")
+        group_of(self.group)
+        family(self.filters)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, once prepared."""
+        return len(self.names)
+
+    @property
+    def channels(self) -> int:
+        """Channels, once prepared."""
+        return self.colours
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Sides, once prepared."""
+        return self.size, self.size
+
+    def prepared(self) -> Self:
+        """Look at the pictures' names and headers; print what a user should know about them."""
+        listing = self._listing()
+        for note in listing.notes:
+            print(f"{self.folder}: {note}", file=sys.stderr)
+        count = len(listing.train)
+        return replace(
+            self,
+            size=listing.size,
+            colours=listing.channels,
+            names=listing.classes,
+            widths=self.widths or self._widths(listing.size),
+            batch_size=min(self.batch_size, max(1, count // 4)),  # some steps an epoch, whatever the number
+        )
+
+    def network(self) -> nn.Module:
+        """Return the network, freshly initialised."""
+        return PreActResNet(
+            group_of(self.group),
+            widths=self.widths,
+            units=self.units,
+            in_channels=self.channels,
+            classes=self.classes,
+            filters=family(self.filters),
+            layout="symmetric",
+            eps=1e-5,
+        )
+
+    def data(self) -> ImageSet:
+        """Return the pictures."""
+        return read_pictures(self._listing())
+
+    def _listing(self) -> PictureList:
+        return list_pictures(self.folder, size=self.size or None, channels=self.colours or None)
+
+    def _widths(self, size: int) -> tuple[int, ...]:
+        """Return widths of as many stages as halve a side to about 8 pixels; about 128 channels in the last."""
+        stages = max(1, round(math.log2(size / SMALLEST)) + 1)
+        last = max(4, 128 // group_of(self.group).order)
+        return tuple(max(2, last // 2 ** min(2, stages - 1 - stage)) for stage in range(stages))
