@@ -10,6 +10,7 @@ Stops if networks that should have the same convolutions do not.
 """
 
 import argparse
+import os
 import statistics
 import sys
 from contextlib import ExitStack
@@ -156,7 +157,7 @@ def main() -> None:
     pythons = {"escnn": options.escnn} if options.escnn else {}
     if options.quick:
         options.seconds, options.least = 8.0, 3
-    known = origin(pythons)  # before the first result changes the checkout
+    known = origin(pythons) | {"load_before": round(os.getloadavg()[0], 2)}  # before it changes the checkout, and works
     results: list[dict[str, Any]] = []
     for name in options.networks:
         batch = options.batch or (QUICK[name] if options.quick else NETWORKS[name].batch)
