@@ -22,10 +22,9 @@ import numpy as np
 import torch
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
 
 import pdoconv as pdo
-from pdoconv.data import mnist_rot
+from pdoconv.data import Split, mnist_rot
 from pdoconv.data.mnist_rot import rotate
 from pdoconv.filters import FAMILIES, family
 from pdoconv.nn import init
@@ -56,21 +55,21 @@ def train(name: str, seed: int, scheme: str, images: np.ndarray, labels: np.ndar
         filters=name, fields=FIELDS.get(name, 6), seed=seed, precision=default_precision(), **BUDGET
     )
     torch.manual_seed(seed)
-    net, data = settings.network(), ImageData(settings.data().train, None, None, batch_size=64, seed=seed)
+    net, training = settings.network(), settings.data().train
+    size = settings.batch_size
+    data = ImageData(training, None, Split(images, labels), batch_size=size, seed=seed)
     if scheme != "authors":
         init.DAMPING = 1.0 if scheme == "unit, undamped" else init.DAMPING
         for layer in (m for m in net.modules() if isinstance(m, pdo.nn.GroupConv)):
             layer.init = "unit"
             layer.reset_parameters()
-    keep = ("lr", "weight_decay", "warmup", "label_smoothing", "seed")
-    model = Classifier(net, classes=10, **{key: getattr(settings, key) for key in keep})
+    model = Classifier(net, settings, settings.epochs * (len(training.images) // size))
     start = time.perf_counter()
     quiet = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
     trainer = Trainer(accelerator="cpu", precision=settings.precision, max_epochs=settings.epochs, **quiet)
     trainer.fit(model, data)
     seconds = time.perf_counter() - start
-    loader = DataLoader(TensorDataset(data.standardise(images), torch.from_numpy(labels.astype(np.int64))), 500)
-    measured = Trainer(accelerator="cpu", **quiet).test(model, loader, verbose=False)[0]
+    measured = Trainer(accelerator="cpu", **quiet).test(model, datamodule=data, verbose=False)[0]
     return {
         "family": name,
         "seed": seed,

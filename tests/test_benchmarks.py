@@ -7,11 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import pdoconv as pdo
+from pdoconv.data import MnistRot, Split
+from pdoconv.recipes import mnist_rot_small, volumes_small
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -193,6 +196,37 @@ def test_resnet_speeds_of_known_times():
     assert len({len(line) for line in lines}) == 1
 
 
+def digits(n):
+    images = np.random.default_rng(n).integers(0, 256, (n, 28, 28), dtype=np.uint8)
+    return Split(images, (np.arange(n) % 10).astype(np.uint8))
+
+
+@pytest.mark.filterwarnings("default")
+def test_families_train_and_measure(monkeypatch):
+    import families
+
+    monkeypatch.setattr(mnist_rot_small, "mnist_rot", lambda: MnistRot(digits(128), digits(20), digits(30)))
+    monkeypatch.setattr(families, "BUDGET", families.BUDGET | {"epochs": 1})
+    monkeypatch.setattr(families, "equivariance", lambda net, name: {"logits, digits": 0.5})
+    row = families.train("gaussian", 0, "authors", *digits(40))
+    assert (row["family"], row["parameters"]) == ("gaussian", 26_550)
+    assert row["error %"] * 40 / 100 == pytest.approx(round(row["error %"] * 40 / 100))  # of 40 images
+
+
+@pytest.mark.filterwarnings("default")
+def test_volumes_measure_every_orientation(monkeypatch, tmp_path):
+    import volumes
+
+    for module in (volumes, volumes_small):
+        monkeypatch.setattr(module, "TEST", 16)
+    monkeypatch.setattr(volumes_small, "VALID", 8)
+    settings = volumes_small.VolumesSmall(epochs=1, samples=16, batch_size=8, fields=1)
+    found = volumes.errors(settings, tmp_path)
+    assert found["train_images"] == 16
+    assert all(found[orientation] % 6.25 == 0 for orientation in volumes.ORIENTATIONS)
+    assert volumes.errors(settings, tmp_path) == found  # the run is not repeated
+
+
 @pytest.mark.parametrize(
     "script",
     [
@@ -206,6 +240,8 @@ def test_resnet_speeds_of_known_times():
         "representations",
         "resnet_speed",
         "resnet_worker",
+        "augment_speed",
+        "cifar",
     ],
 )
 def test_help(script, monkeypatch, capsys):

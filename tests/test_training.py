@@ -112,7 +112,7 @@ def test_nothing_is_overwritten(finished, tmp_path):
     train(NAME, settings, tmp_path / "half", stop_after=1)
     with pytest.raises(FileExistsError, match="add --resume"):
         train(NAME, settings, tmp_path / "half")
-    with pytest.raises(ValueError, match="was started as"):
+    with pytest.raises(ValueError, match=r"was started with lr 0.01, not 0.5"):
         train(NAME, MnistRotSmall(**QUICK | {"lr": 0.5}), tmp_path / "half", resume=True)
     with pytest.raises(FileNotFoundError, match=r"no config\.json"):
         train(NAME, settings, tmp_path / "none", resume=True)

@@ -156,7 +156,9 @@ def test_data_of_the_recipe(monkeypatch):
     training, validation = settings.splits(data)
     assert (len(training.images), validation, len(data.test.images)) == (24 + volumes_small.VALID, None, 16)
     images = ImageData(training, validation, data.test, batch_size=4)
-    assert next(iter(images.train_dataloader()))[0].shape == (4, 1, 15, 15, 15)
+    volumes, labels = images.on_after_batch_transfer(next(iter(images.train_dataloader())), 0)
+    assert volumes.shape == (4, 1, 15, 15, 15)
+    assert labels.dtype == torch.int64
     with pytest.raises(ValueError, match="or volumes"):
         ImageData(Split(data.test.images.reshape(16, 15, -1)[:, 0], data.test.labels), None, None, batch_size=4)
 
@@ -191,4 +193,4 @@ def test_command_line(filters, tmp_path, monkeypatch):
 def test_setting_of_another_recipe_is_refused(tmp_path):
     shown = cli("train", "mnist-rot-small", "--run", tmp_path / "run", "--samples", 16)
     assert shown.exit_code == 1
-    assert "mnist-rot-small has no setting samples" in shown.output
+    assert "mnist-rot-small has no setting --samples" in shown.output

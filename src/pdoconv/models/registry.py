@@ -82,6 +82,9 @@ def create(name: str, **config: Any) -> nn.Module:
     known = inspect.signature(MODELS[name])
     try:
         known.bind(**config)
+        return MODELS[name](**config)
     except TypeError as error:
-        raise ValueError(f"Network {name!r}: {error}; it takes {', '.join(known.parameters)}.") from error
-    return MODELS[name](**config)
+        if "unexpected keyword argument" not in str(error):
+            raise
+        takes = ", ".join(f"**{key}" if p.kind is p.VAR_KEYWORD else key for key, p in known.parameters.items())
+        raise ValueError(f"Network {name!r}: {error}; it takes {takes}.") from error

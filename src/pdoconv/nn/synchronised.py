@@ -39,6 +39,7 @@ SYNCHRONISED: dict[type[nn.Module], type[_Plain]] = {
     nn.BatchNorm2d: SynchronisedBatchNorm2d,
     nn.BatchNorm3d: SynchronisedBatchNorm3d,
 }
+ALONE: dict[type[nn.Module], type[nn.Module]] = {ours: torchs for torchs, ours in SYNCHRONISED.items()}
 
 
 def synchronise(module: nn.Module, process_group: "dist.ProcessGroup | None" = None) -> nn.Module:
@@ -86,4 +87,14 @@ def synchronise(module: nn.Module, process_group: "dist.ProcessGroup | None" = N
             layer.__class__ = SYNCHRONISED[type(layer)]
         if isinstance(layer, BatchNorm | _Plain):
             layer.ranks = ranks
+    return module
+
+
+def unsynchronise(module: nn.Module) -> nn.Module:
+    """Undo `synchronise`, in place: each process takes its own statistics, torch's layers have torch's class again."""
+    for layer in module.modules():
+        if isinstance(layer, BatchNorm | _Plain):
+            layer.ranks = None
+        if type(layer) in ALONE:
+            layer.__class__ = ALONE[type(layer)]
     return module

@@ -10,6 +10,7 @@ from pdoconv.recipes.cifar import Stl10 as Stl10
 from pdoconv.recipes.mnist_rot_compare import MnistRotCompare as MnistRotCompare
 from pdoconv.recipes.mnist_rot_large import MnistRotLarge as MnistRotLarge
 from pdoconv.recipes.mnist_rot_small import MnistRotSmall as MnistRotSmall
+from pdoconv.recipes.pictures import Pictures as Pictures
 from pdoconv.recipes.volumes_small import VolumesSmall as VolumesSmall
 
 RECIPES: dict[str, type[Recipe]] = {
@@ -22,6 +23,7 @@ RECIPES: dict[str, type[Recipe]] = {
     "cifar100": Cifar100,
     "cifar100-authors": Cifar100Authors,
     "stl10": Stl10,
+    "pictures": Pictures,
 }
 """Recipes by the name that the command line uses."""
 NETWORKS = {"pdo-mnist-small": "mnist-rot-small", "pdo-mnist-large": "mnist-rot-large"}

@@ -13,6 +13,8 @@ from pdoconv.models import PreActResNet
 from pdoconv.pointgroups import group as group_of
 from pdoconv.recipes.base import Recipe
 
+LARGEST = 96
+"""Pixels of a side unless another size is asked for."""
 SMALLEST = 8
 """Pixels of a side behind the last stage, about: every stage but the first halves the side."""
 
@@ -72,7 +74,11 @@ class Pictures(Recipe):
     def prepared(self) -> Self:
         """Look at the pictures' names and headers; print what a user should know about them."""
         listing = self._listing()
-        for note in listing.notes:
+        notes = listing.notes
+        if not self.size and listing.size > LARGEST:
+            notes = (*notes, f"Scaled from {listing.size} to {LARGEST} pixels: --size {listing.size} keeps them.")
+            listing = list_pictures(self.folder, size=LARGEST, channels=self.colours or None)
+        for note in notes:
             print(f"{self.folder}: {note}", file=sys.stderr)
         count = len(listing.train)
         return replace(

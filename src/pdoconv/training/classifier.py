@@ -18,6 +18,10 @@ Batch = tuple[Tensor, Tensor]
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
+class NotFiniteError(ValueError):
+    """Loss or weights became infinite or not a number; all devices raise it alike."""
+
+
 class Classifier(LightningModule):
     """Cross-entropy, with the optimiser, the schedule and the average of weights that a recipe names.
 
@@ -68,14 +72,23 @@ class Classifier(LightningModule):
             self.average.update_parameters(self.net)
 
     def training_step(self, batch: Batch) -> Tensor:
-        """Return the loss of a batch; `ValueError` if it is not finite."""
+        """Return the loss of a batch; `NotFiniteError` if it is not finite."""
         loss = self._step(batch, self.net, "train", self.train_accuracy, self.settings.label_smoothing)
-        if not torch.isfinite(loss):
-            raise ValueError(
-                f"The training loss became {loss.item()} at step {self.global_step}. The last checkpoint is intact: "
-                f"lower the learning rate (now at most {self.settings.lr}) or use precision 32-true."
-            )
+        self._require(bool(torch.isfinite(loss)), f"training loss became {loss.item()}")
         return loss
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Raise `NotFiniteError` rather than keep weights from which nothing could go on."""
+        state = [value for value in checkpoint["state_dict"].values() if isinstance(value, Tensor)]
+        self._require(all(bool(value.isfinite().all()) for value in state), "weights became infinite or not a number")
+
+    def _require(self, finite: bool, otherwise: str) -> None:
+        if self.trainer.strategy.reduce_boolean_decision(not finite, all=False):
+            raise NotFiniteError(
+                f"The {otherwise} at step {self.global_step}. The last checkpoint is intact, but resumed it would come "
+                f"to the same: start a new run in another folder (--run) with a lower learning rate (--lr, now "
+                f"{self.settings.lr}) or with --precision 32-true."
+            )
 
     def validation_step(self, batch: Batch) -> None:
         """Measure on the validation split."""

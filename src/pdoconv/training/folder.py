@@ -5,9 +5,10 @@
 """
 
 import json
-import os
 import warnings
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from pdoconv.filters import fingerprint
 from pdoconv.nn import GroupConv
 from pdoconv.recipes import Recipe, recipe
+from pdoconv.training.files import alone, whole_file
 from pdoconv.training.provenance import provenance
 
 
@@ -49,15 +51,16 @@ class RunFolder:
         """Folder of the checkpoints."""
         return self.path / "checkpoints"
 
-    def start(
+    @contextmanager
+    def started(
         self,
         name: str,
         settings: Recipe,
         resume: bool,
         depends: Mapping[str, Any] | None = None,
         changed: bool = False,
-    ) -> None:
-        """Make the folder, or check that it holds the same unfinished run.
+    ) -> Iterator[None]:
+        """Make the folder, or check that it holds the same unfinished run, and have it to oneself.
 
         Args:
             name: Name of the recipe.
@@ -67,32 +70,51 @@ class RunFolder:
             changed: Go on even if these are not as they were.
 
         Raises:
-            FileExistsError: If the folder holds a finished run, or an unfinished one and `resume` is not asked for.
+            FileExistsError: If the folder holds a finished run, an unfinished one and `resume` is not asked for, or
+                another run is at work in it.
             FileNotFoundError: If there is nothing to resume.
             ValueError: If the settings differ from those the run was started with, or what it depends on does.
         """
-        if self.result.exists():
-            raise FileExistsError(f"{self.path} holds a finished run: choose another folder with --run.")
         if resume:
-            known_name, known = self.read_config()
-            if (known_name, known) != (name, settings):
-                raise ValueError(
-                    f"{self.path} was started as {known_name} with {asdict(known)}; asked to resume {name} with "
-                    f"{asdict(settings)}. Give the same settings, or start a new run with --run."
+            self.read_config()
+        with alone(self.path):
+            if self.result.exists():
+                raise FileExistsError(f"{self.path} holds a finished run: choose another folder with --run.")
+            if resume:
+                self._require_same(name, settings, depends or {}, changed)
+            elif self.config.exists():
+                raise FileExistsError(
+                    f"{self.path} holds an unfinished run: add --resume, or choose another with --run."
                 )
-            then = json.loads(self.config.read_text()).get("depends", {})
-            other = [key for key, value in (depends or {}).items() if key in then and then[key] != value]
-            if other and not changed:
-                raise ValueError(
-                    f"{self.path} was started with another {' and '.join(other)}, so it cannot end with the weights of "
-                    f"an undisturbed run: go back to what it was started with, start a new run with --run, or add "
-                    f"--changed to go on all the same."
-                )
-        elif self.config.exists():
-            raise FileExistsError(f"{self.path} holds an unfinished run: add --resume, or choose another with --run.")
-        else:
-            content = {"recipe": name, "settings": asdict(settings), "depends": depends, "started": provenance()}
-            write_json(self.config, content)
+            else:
+                content = {"recipe": name, "settings": asdict(settings), "depends": depends, "started": provenance()}
+                write_json(self.config, content)
+            for left in [*self.path.glob("*.part"), *self.checkpoints.glob("*.part")]:
+                left.unlink()  # of a process that was killed while it wrote
+            yield
+
+    def _require_same(self, name: str, settings: Recipe, depends: Mapping[str, Any], changed: bool) -> None:
+        known_name, known = self.read_config()
+        if known_name != name:
+            raise ValueError(f"{self.path} was started as {known_name}, not as {name}: choose another with --run.")
+        before, now = asdict(known), asdict(settings)
+        other = [f"{key} {before[key]!r}, not {now[key]!r}" for key in now if before[key] != now[key]]
+        if other:
+            raise ValueError(
+                f"{self.path} was started with {'; '.join(other)}. Leave these settings out to go on with it, or start "
+                f"a new run with --run."
+            )
+        content = json.loads(self.config.read_text())
+        then = content.get("depends") or {}
+        other = [key for key, value in depends.items() if key in then and then[key] != value]
+        if other and not changed:
+            raise ValueError(
+                f"{self.path} was started with another {' and '.join(other)}, so it cannot end with the weights of an "
+                f"undisturbed run: go back to what it was started with, start a new run with --run, or add --changed "
+                f"to go on all the same."
+            )
+        if other:
+            write_json(self.config, {**content, "depends": depends, "changed": [*content.get("changed", []), *other]})
 
     def read_config(self) -> tuple[str, Recipe]:
         """Return the recipe's name and settings.
@@ -110,15 +132,15 @@ class RunFolder:
             raise ValueError(f"{self.config} cannot be understood: {error}") from error
 
     def newest_checkpoint(self) -> Path | None:
-        """Return the newest checkpoint that can be read; `None` if the run had none yet.
+        """Return the newest checkpoint that is whole; `None` if the run had none yet.
 
         Raises:
             ValueError: If there are checkpoints but none is whole.
         """
-        found = sorted(self.checkpoints.glob("*.ckpt"), key=lambda p: p.stat().st_mtime, reverse=True)
+        found = sorted(self.checkpoints.glob("*.ckpt"), key=lambda p: p.stat().st_mtime_ns, reverse=True)
         for path in found:
             try:
-                torch.load(path, map_location="cpu", weights_only=True)
+                _require_whole(path)
             except Exception as error:  # torch raises many kinds for a damaged file
                 reason = (str(error).splitlines() or [""])[0][:120]
                 warnings.warn(f"Checkpoint {path} is damaged and was skipped: {reason}", stacklevel=2)
@@ -137,9 +159,8 @@ class RunFolder:
             "mean": json.dumps(mean),
             "std": json.dumps(std),
         }
-        partial = self.model.with_suffix(".part")
-        save_file({k: v.contiguous() for k, v in net.state_dict().items()}, partial, metadata)
-        partial.replace(self.model)
+        with whole_file(self.model) as file:
+            save_file({k: v.contiguous() for k, v in net.state_dict().items()}, file, metadata)
 
     def load_model(self) -> tuple[nn.Module, Tensor, Tensor]:
         """Return the trained net in eval mode, and mean and standard deviation of its inputs, `(channels, 1, 1)` each.
@@ -178,9 +199,17 @@ def filters_fingerprint(net: nn.Module) -> str:
     return ",".join(dict.fromkeys(marks))
 
 
+def _require_whole(checkpoint: Path) -> None:
+    """Raise an error of some kind unless a file is a checkpoint, every byte as it was written."""
+    with zipfile.ZipFile(checkpoint) as file:  # torch does not look at the checksums in its files
+        damaged = file.testzip()
+    if damaged is not None:
+        raise ValueError(f"its part {damaged} has another checksum")
+    if "loops" not in torch.load(checkpoint, map_location="cpu", weights_only=True):
+        raise ValueError("it is not of a run")
+
+
 def write_json(path: Path, content: object) -> None:
-    """Write beside and rename, so that a reader never meets half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    partial.replace(path)
+    """Write a JSON file, whole or not at all; `OSError` if it cannot be written."""
+    with whole_file(path) as file:
+        file.write_text(json.dumps(content, indent=2) + "\n")

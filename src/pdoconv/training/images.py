@@ -68,6 +68,13 @@ class ImageData(LightningDataModule):
         chosen = self._splits[split]
         return 0 if chosen is None else len(chosen.images)
 
+    def require_shares(self, replicas: int) -> None:
+        """Raise `ValueError` unless so many devices can share a batch evenly."""
+        if self.batch_size % replicas:
+            raise ValueError(
+                f"batch_size is over all devices: expected a multiple of {replicas}, received {self.batch_size}."
+            )
+
     def standardise(self, images: Tensor) -> Tensor:
         """Turn images or volumes `(n, *space)`, or `(n, channels, height, width)`, into floats with a channel axis."""
         x = images.float() if self.channels > 1 else images.float()[:, None]
@@ -85,10 +92,7 @@ class ImageData(LightningDataModule):
     def train_dataloader(self) -> TrainingBatches:
         """Return the training batches, this device's share of them."""
         split, (replicas, rank) = self._splits["train"], self._place()
-        if self.batch_size % replicas:
-            raise ValueError(
-                f"batch_size is over all devices: expected a multiple of {replicas}, received {self.batch_size}."
-            )
+        self.require_shares(replicas)
         assert split is not None
         own = {"replicas": replicas, "rank": rank}
         return TrainingBatches(split, self.batch_size, seed=self.seed, augment=self.augment, **own)

@@ -3,21 +3,23 @@
 import json
 import logging
 import sys
+import time
+import warnings
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, Timer
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.utilities import rank_zero_only
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from pdoconv.nn import synchronise
 from pdoconv.plot import learning_curve
 from pdoconv.recipes import Recipe
-from pdoconv.training.classifier import Classifier
+from pdoconv.training.classifier import Classifier, NotFiniteError
 from pdoconv.training.folder import RunFolder, write_json
 from pdoconv.training.images import ImageData
 from pdoconv.training.provenance import code_fingerprint
@@ -61,9 +63,13 @@ def train(
     Raises:
         FileExistsError: If `run` or `result` would be overwritten.
         OSError: If a file cannot be written, such as a checkpoint to a full disk; the last one stays.
-        ValueError: If settings, code or data are not those of the run to resume, or the loss is not finite.
+        SystemExit: If a signal asked the run to end, once its state is kept: 128 and the signal's number.
+        ValueError: If settings, code or data are not those of the run to resume, the loss is not finite, or there are
+            no such devices.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it advertises other products
+    warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated")  # of torch, in Lightning
+    warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")  # it is to go on there
     if stop_after is not None and stop_after < 1:
         raise ValueError(f"stop_after must be at least 1 epoch, received {stop_after}.")
     if max_minutes is not None and not 0 < max_minutes < float("inf"):
@@ -87,64 +93,77 @@ def train(
         seed=settings.seed,
         augment=settings.augment(),
     )
-    if getattr(rank_zero_only, "rank", 0) == 0:  # Lightning starts one process a device, each comes through here
-        depends = {"code": code_fingerprint(), "version of torch": torch.__version__, "data": data.fingerprint}
-        folder.start(name, settings, resume, depends, changed)
-    checkpoint = folder.newest_checkpoint() if resume else None
-    model = Classifier(synchronise(net), settings, settings.epochs * (len(training.images) // settings.batch_size))
-    timer = Timer()
+    steps = len(training.images) // settings.batch_size
+    model = Classifier(synchronise(net), settings, settings.epochs * steps)
+    slot, timer = Slot(folder.checkpoints, epochs=stop_after, minutes=max_minutes), Timer()
     keep = ModelCheckpoint(
         folder.checkpoints, "{epoch:03d}", monitor="epoch", mode="max", save_top_k=2, save_on_train_epoch_end=True
     )
-    slot = Slot(folder.checkpoints, epochs=stop_after, minutes=max_minutes)
-    trainer = Trainer(
-        accelerator=accelerator,
-        devices=devices,
-        strategy=strategy,
-        precision=settings.precision,
-        max_epochs=settings.epochs,
-        callbacks=[timer, keep, LearningRateMonitor("epoch"), slot, _EpochLines()],
-        plugins=[WholeFiles()],
-        logger=CSVLogger(run, "logs"),
-        log_every_n_steps=max(1, min(50, len(training.images) // settings.batch_size)),
-        num_sanity_val_steps=0,
-        limit_val_batches=0 if validation is None else None,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
     try:
-        trainer.fit(model, images, ckpt_path=checkpoint)
-    except (SlotOver, SIGTERMException):
-        slot.over = True
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()  # the rest is the first process's own
-    if not trainer.is_global_zero:
-        return None
-    learning_curve(sorted(run.glob("logs/*/metrics.csv")), run / "learning_curve.png")
-    if slot.over:
-        print(
-            f"Stopped after {trainer.current_epoch} of {settings.epochs} epochs, step {trainer.global_step}. Go on: "
-            f"pdoconv train --resume {run}",
-            file=sys.stderr,
+        trainer = Trainer(
+            accelerator=accelerator,
+            devices=devices,
+            strategy=strategy,
+            precision=settings.precision,
+            max_epochs=settings.epochs,
+            callbacks=[timer, keep, LearningRateMonitor("epoch"), slot, _Lines()],
+            plugins=[WholeFiles()],
+            logger=CSVLogger(run, "logs"),
+            log_every_n_steps=max(1, min(50, steps)),
+            num_sanity_val_steps=0,
+            limit_val_batches=0 if validation is None else None,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
         )
-        return None
-    folder.save_model(model.best, name, settings, images.mean, images.std)
-    content = {
-        "recipe": name,
-        "title": settings.title,
-        "data": data.title,
-        "data_sha256_16": data.fingerprint,
-        "settings": asdict(settings),
-        "selection": f"last weights; settings fixed before the run; test set {'read once' if test else 'not read'}",
-        "parameters": sum(p.numel() for p in net.parameters()),
-        "train_images": len(training.images),
-        "devices": trainer.world_size,
-        **evaluate(folder, images, "valid", accelerator),
-        **evaluate(folder, images, "test", accelerator),
-        "train_seconds": round(timer.time_elapsed("train"), 1),
-        **json.loads(folder.config.read_text())["started"],
-    }
-    write_json(folder.result, content)
+    except MisconfigurationException as error:
+        raise ValueError(f"devices {devices}, accelerator {accelerator!r}, strategy {strategy!r}: {error}") from error
+    images.require_shares(trainer.world_size)
+    first = trainer.is_global_zero  # Lightning starts one process a device, each comes through here
+    depends = {"code": code_fingerprint(), "version of torch": torch.__version__, "data": data.fingerprint}
+    with folder.started(name, settings, resume, depends, changed) if first else nullcontext():
+        checkpoint = folder.newest_checkpoint() if resume else None
+        try:
+            trainer.fit(model, images, ckpt_path=checkpoint)
+        except SlotOver:
+            slot.over = True
+        except NotFiniteError:
+            if first:
+                raise
+            raise SystemExit(1) from None  # the first process says it
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()  # the rest is the first process's own
+        if not first:
+            return None
+        logs = sorted(run.glob("logs/*/metrics.csv"), key=lambda log: (len(log.parent.name), log))  # version_9, _10
+        learning_curve(logs, run / "learning_curve.png")
+        if slot.over:
+            print(
+                f"Stopped after {trainer.current_epoch} of {settings.epochs} epochs, step {trainer.global_step}. Go "
+                f"on: pdoconv train --resume {run}",
+                file=sys.stderr,
+            )
+            if slot.signal:
+                raise SystemExit(128 + slot.signal)
+            return None
+        folder.save_model(model.best, name, settings, images.mean, images.std)
+        origin = json.loads(folder.config.read_text())
+        content = {
+            "recipe": name,
+            "title": settings.title,
+            "data": data.title,
+            "data_sha256_16": data.fingerprint,
+            "settings": asdict(settings),
+            "selection": f"last weights; settings fixed before the run; test set {'read once' if test else 'not read'}",
+            "parameters": sum(p.numel() for p in net.parameters()),
+            "train_images": len(training.images),
+            "devices": trainer.world_size,
+            **evaluate(folder, images, "valid", accelerator),
+            **evaluate(folder, images, "test", accelerator),
+            "train_seconds": round(timer.time_elapsed("train"), 1),
+            **({"changed_on_resume": origin["changed"]} if "changed" in origin else {}),
+            **origin["started"],
+        }
+        write_json(folder.result, content)
     if result is not None:
         write_json(result, content)
     return content
@@ -165,11 +184,23 @@ def evaluate(folder: RunFolder, images: ImageData, split: str, accelerator: str 
     return {f"{split}_images": count, f"{split}_error_percent": round(error, 3)}
 
 
-class _EpochLines(Callback):
-    """A line an epoch where there is no terminal to draw a progress bar on."""
+class _Lines(Callback):
+    """A line an epoch, and one a minute, where there is no terminal to draw a progress bar on."""
+
+    def __init__(self) -> None:
+        self.shown = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        if time.monotonic() > self.shown + 60:
+            self._show(trainer, f"step {batch_idx + 1}/{trainer.num_training_batches}")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        shown = {key: value for key, value in sorted(trainer.callback_metrics.items()) if not key.startswith("lr-")}
+        self._show(trainer, ", ".join(f"{key} {float(value):.4f}" for key, value in shown.items()))
+
+    def _show(self, trainer: Trainer, text: str) -> None:
+        self.shown = time.monotonic()
         if trainer.is_global_zero and not sys.stderr.isatty():
-            numbers = [f"{name} {float(value):.4f}" for name, value in sorted(trainer.callback_metrics.items())]
-            line = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: {', '.join(numbers)}"
-            print(line, file=sys.stderr, flush=True)
+            print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: {text}", file=sys.stderr, flush=True)
