@@ -136,3 +136,14 @@ def test_own_forward_is_kept(make):
     x = torch.randn(2, 8, 9, 9)
     assert relative(plain(x), net(x)) < 1e-5
     assert not any(isinstance(m, pdo.nn.GroupConv | pdo.nn.BatchNorm) for m in plain.modules())
+
+
+def test_synchronised_networks_export_as_others():
+    """The layers of torch that `synchronise` replaced are folded again."""
+    net = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU())
+    net[1].running_mean.uniform_()
+    x = torch.randn(2, 2, 7, 7)
+    plain = pdo.export(pdo.nn.synchronise(net))
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in plain.modules())
+    assert relative(plain(x), net.eval()(x)) < 1e-6
+    assert type(net[1]).__name__ == "SynchronisedBatchNorm2d"  # the net itself stays as it is

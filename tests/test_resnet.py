@@ -128,7 +128,6 @@ def test_turns_between_the_quarters_change_least_in_the_symmetric_layout():
             ("z2-resnet26", {"widths": (8, 16, 24)}),
         )
     ]
-    print(found)
     assert found[0] < 0.5 * found[1]
     assert found[0] < 0.5 * found[2]
 

@@ -139,7 +139,7 @@ def test_damaged_model_is_not_used(finished, tmp_path):
 
 
 def test_loss_that_is_not_finite(tmp_path):
-    with pytest.raises(ValueError, match=r"training loss became .* lower the learning rate"):
+    with pytest.raises(ValueError, match=r"training loss became .* with a lower learning rate"):
         train(NAME, MnistRotSmall(**QUICK | {"lr": 1e30, "epochs": 3}), tmp_path / "run")
 
 

@@ -23,6 +23,7 @@ from pdoconv.nn import (
     Sequential,
     VectorOutput,
 )
+from pdoconv.nn.synchronised import unsynchronise
 
 CONVOLUTIONS: dict[int, type[nn.Conv1d | nn.Conv2d | nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 NORMS: dict[int, type[nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d]] = {
@@ -53,7 +54,7 @@ def export(net: nn.Module) -> nn.Module:
     >>> export(PDOConv2d(cyclic(4).trivial(1), cyclic(4).regular(2), padding=2))
     Conv2d(1, 8, kernel_size=(5, 5), stride=(1, 1), padding=(2, 2))
     """
-    plain = _replace(copy.deepcopy(net).eval(), {})
+    plain = _replace(unsynchronise(copy.deepcopy(net).eval()), {})
     for parameter in plain.parameters():
         parameter.requires_grad_(False)
     _fold_batch_norm(plain)

@@ -44,7 +44,7 @@ def train(
     recipe: Annotated[
         str | None, typer.Argument(help="A recipe, such as mnist-rot-small, or a network; with --data: pictures.")
     ] = None,
-    run: Annotated[Path | None, typer.Option(help="Folder of the run; default runs/RECIPE-seedSEED.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Folder of the run; default runs/NAME-seedSEED.")] = None,
     resume: Annotated[
         str | None, typer.Option(help="Go on with the run in this folder; alone: in that of --run.")
     ] = None,
@@ -103,8 +103,8 @@ def train(
     folder = Path(resume) if resume else run
     if widths is not None:
         given["widths"] = _numbers(widths)
-    if recipe is None and resume:
-        recipe, _ = RunFolder(folder or Path()).read_config()
+    if recipe is None and resume is not None and folder is not None:
+        recipe, _ = RunFolder(folder).read_config()
     elif recipe is None and data is None:
         raise ValueError(
             "Expected the name of a recipe, or --data with a folder of your own pictures, received neither."
@@ -120,10 +120,12 @@ def train(
     if precision is None and resume is None and kind.precision == "bf16-mixed":  # where the hardware has it
         given["precision"] = default_precision()
     settings = kind(**settled | given)
-    folder = folder or Path("runs") / f"{name}-seed{settings.seed}"
+    folder = folder or Path("runs") / f"{recipe or name}-seed{settings.seed}"
     if resume is not None:  # what was not given is as the run was started
-        _, known = RunFolder(folder).read_config()
-        settings = kind(**asdict(known) | given)
+        begun, known = RunFolder(folder).read_config()
+        if begun != name:
+            raise ValueError(f"{folder} was started as {begun}, not as {name}: choose another with --run.")
+        settings = kind(**asdict(known) | settled | given)
     else:
         settings = settings.prepared()
     done = run_training(

@@ -1,7 +1,7 @@
 """Recipes: everything that a reported number depends on, one frozen dataclass each."""
 
-from pdoconv.models import names
 from pdoconv.recipes.base import Recipe as Recipe
+from pdoconv.recipes.cifar import NETWORKS as COLOUR
 from pdoconv.recipes.cifar import Cifar10 as Cifar10
 from pdoconv.recipes.cifar import Cifar10Authors as Cifar10Authors
 from pdoconv.recipes.cifar import Cifar100 as Cifar100
@@ -26,8 +26,7 @@ RECIPES: dict[str, type[Recipe]] = {
     "pictures": Pictures,
 }
 """Recipes by the name that the command line uses."""
-NETWORKS = {"pdo-mnist-small": "mnist-rot-small", "pdo-mnist-large": "mnist-rot-large"}
-COLOUR = ("gcnn-", "hexaconv-", "pdo-resnet", "pdo-wrn", "resnet-", "wrn-", "z2-resnet")
+GRAY = {"pdo-mnist-small": "mnist-rot-small", "pdo-mnist-large": "mnist-rot-large"}
 
 
 def recipe(name: str) -> type[Recipe]:
@@ -43,8 +42,8 @@ def recipe_of(network: str) -> tuple[str, dict[str, str]]:
     >>> recipe_of("pdo-resnet44-p8"), recipe_of("cifar100")
     (('cifar10', {'network_name': 'pdo-resnet44-p8'}), ('cifar100', {}))
     """
-    if network in NETWORKS:
-        return NETWORKS[network], {}
-    if network.startswith(COLOUR) and network in names():
+    if network in GRAY:
+        return GRAY[network], {}
+    if network in COLOUR:
         return "cifar10", {"network_name": network}
     return network, {}

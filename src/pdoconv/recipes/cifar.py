@@ -7,9 +7,13 @@ from torch import nn
 
 from pdoconv.data import DataSet, cifar10, cifar100, stl10
 from pdoconv.filters import family
-from pdoconv.models import create
+from pdoconv.models import create, names
 from pdoconv.pointgroups import group as group_of
 from pdoconv.recipes.base import Recipe
+
+COLOUR = ("gcnn-", "hexaconv-", "pdo-resnet", "pdo-wrn", "resnet-", "wrn-", "z2-resnet")
+NETWORKS = tuple(name for name in names() if name.startswith(COLOUR))
+"""Networks for colour images, of `pdoconv.models.names()`."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Cifar10(Recipe):
     crop: int = 4
     flip: bool = True
     network_name: str = "pdo-resnet44-p8"
-    """A name of `pdoconv.models.names()`, of a network for colour images."""
+    """One of `NETWORKS`."""
     group: str = ""
     filters: str = ""
     layout: str = ""
@@ -47,6 +51,9 @@ class Cifar10(Recipe):
         """Raise `ValueError` for settings that cannot be run."""
         super().__post_init__()
         object.__setattr__(self, "widths", tuple(self.widths))  # a list, as read from a file
+        if self.network_name not in NETWORKS:
+            known = ", ".join(NETWORKS)
+            raise ValueError(f"Expected a network for colour images, one of {known}, received {self.network_name!r}.")
 
     def config(self) -> dict[str, Any]:
         """Return the arguments of the network that are not the published ones."""

@@ -79,7 +79,7 @@ class TrainingBatches:
 
 
 class OrderedBatches:
-    """All images in order, `(images, labels)`, a share of every device.
+    """All images in order, `(images, labels)`, a share of every device; all of them where there is not one for each.
 
     Args:
         split: The images.
@@ -91,7 +91,8 @@ class OrderedBatches:
     def __init__(self, split: Split, batch_size: int, *, replicas: int = 1, rank: int = 0) -> None:
         """Keep the arguments."""
         self.split, self.batch_size = split, batch_size
-        self.own = np.arange(rank, len(split.images), replicas)
+        count = len(split.images)
+        self.own = np.arange(rank, count, replicas) if count >= replicas else np.arange(count)  # means stay the same
 
     def __len__(self) -> int:
         """Return the number of batches."""

@@ -10,6 +10,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from torch.optim.swa_utils import AveragedModel
+from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from pdoconv.recipes import Recipe
@@ -41,9 +42,10 @@ class Classifier(LightningModule):
         self.net, self.settings, self.steps = net, settings, steps
         decay = settings.ema
         self.average = AveragedModel(net, multi_avg_fn=moving_average(decay), use_buffers=True) if decay else None
-        self.train_accuracy = MulticlassAccuracy(settings.classes, average="micro")
-        self.valid_accuracy = MulticlassAccuracy(settings.classes, average="micro")
-        self.test_accuracy = MulticlassAccuracy(settings.classes, average="micro")
+        self.measures = nn.ModuleDict()
+        for stage in ("train", "valid", "test"):
+            self.measures[f"{stage}_loss"] = MeanMetric(nan_strategy="disable")  # over images, however they are shared
+            self.measures[f"{stage}_accuracy"] = MulticlassAccuracy(settings.classes, average="micro")
 
     @property
     def best(self) -> nn.Module:
@@ -73,8 +75,8 @@ class Classifier(LightningModule):
 
     def training_step(self, batch: Batch) -> Tensor:
         """Return the loss of a batch; `NotFiniteError` if it is not finite."""
-        loss = self._step(batch, self.net, "train", self.train_accuracy, self.settings.label_smoothing)
-        self._require(bool(torch.isfinite(loss)), f"training loss became {loss.item()}")
+        loss = self._step(batch, self.net, "train", self.settings.label_smoothing)
+        self._require(bool(torch.isfinite(loss)), "training loss became infinite or not a number")
         return loss
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -92,22 +94,27 @@ class Classifier(LightningModule):
 
     def validation_step(self, batch: Batch) -> None:
         """Measure on the validation split."""
-        self._step(batch, self.best, "valid", self.valid_accuracy)
+        self._step(batch, self.best, "valid")
 
     def test_step(self, batch: Batch) -> None:
         """Measure on the test split."""
-        self._step(batch, self.best, "test", self.test_accuracy)
+        self._step(batch, self.best, "test")
 
-    def _step(
-        self, batch: Batch, net: nn.Module, stage: str, metric: MulticlassAccuracy, label_smoothing: float = 0.0
-    ) -> Tensor:
+    def _step(self, batch: Batch, net: nn.Module, stage: str, label_smoothing: float = 0.0) -> Tensor:
         x, y = batch
         logits = net(x).float()
-        loss = F.cross_entropy(logits, y, label_smoothing=label_smoothing)
-        metric.update(logits, y if y.dim() == 1 else y.argmax(1))  # mixed images have two classes
-        self.log(f"{stage}_loss", loss, on_step=False, on_epoch=True, batch_size=len(y), sync_dist=True)
-        self.log(f"{stage}_accuracy", metric, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(y))
-        return loss
+        losses = F.cross_entropy(logits, y, reduction="none", label_smoothing=label_smoothing)
+        classes = y if y.dim() == 1 else y.argmax(1)  # mixed images have two
+        self._log(f"{stage}_loss", losses.detach())
+        self._log(f"{stage}_accuracy", logits, classes)
+        return losses.mean()
+
+    def _log(self, name: str, *values: Tensor) -> None:
+        measure = self.measures[name]
+        assert isinstance(measure, Metric)
+        measure.update(*values)
+        shown = name.endswith("accuracy")
+        self.log(name, measure, on_step=False, on_epoch=True, prog_bar=shown, batch_size=len(values[0]))
 
 
 def moving_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
@@ -136,7 +143,8 @@ def _optimizer(net: nn.Module, settings: Recipe) -> torch.optim.Optimizer:
 
 def _schedule(optimizer: torch.optim.Optimizer, settings: Recipe, steps: int) -> LRScheduler:
     if settings.schedule == "one-cycle":
-        return OneCycleLR(optimizer, settings.lr, steps, pct_start=settings.warmup)
+        adam = settings.optimizer == "adamw"  # its first beta moves between 0.95 and 0.85, SGD's momentum stays
+        return OneCycleLR(optimizer, settings.lr, steps, pct_start=settings.warmup, cycle_momentum=adam)
     rate = tenths if settings.schedule == "steps" else warm_cosine
     return LambdaLR(optimizer, lambda step: rate(step / steps, settings.warmup))
 

@@ -30,7 +30,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     except (OSError, RuntimeError, SafetensorError) as error:  # torch's and safetensors' own for a full disk
         raise OSError(
             f"{path} could not be written ({error}): see that the disk has room and the folder is yours. What was "
-            f"there before is intact."
+            f"there before is intact, and a run goes on with --resume."
         ) from error
     finally:
         with suppress(OSError):

@@ -22,6 +22,7 @@ from pdoconv.recipes import Recipe
 from pdoconv.training.classifier import Classifier, NotFiniteError
 from pdoconv.training.folder import RunFolder, write_json
 from pdoconv.training.images import ImageData
+from pdoconv.training.launch import launched
 from pdoconv.training.provenance import code_fingerprint
 from pdoconv.training.slots import Slot, SlotOver, WholeFiles
 
@@ -48,7 +49,8 @@ def train(
         settings: The recipe.
         run: Folder of the run.
         resume: Go on from the newest whole checkpoint in `run`.
-        devices: Lightning's `devices`. Each takes its share of a batch, and BatchNorm's statistics are of all.
+        devices: Lightning's `devices`, on each machine; `"auto"` is what torchrun or SLURM started. Each takes its
+            share of a batch, and BatchNorm's statistics are of all.
         accelerator: Lightning's `accelerator`.
         strategy: Lightning's `strategy`, such as `"ddp"` or, on GPUs, `"fsdp"`.
         result: Where to write a second copy of `result.json`.
@@ -78,6 +80,7 @@ def train(
         raise ValueError(f"devices must be a number of at least 1 or 'auto', received {devices!r}.")
     if result is not None and result.exists():
         raise FileExistsError(f"{result} exists already: results are not overwritten, choose another name.")
+    devices, machines = launched(devices)
     folder = RunFolder(run)
     data = settings.data()
     torch.manual_seed(settings.seed)
@@ -103,6 +106,7 @@ def train(
         trainer = Trainer(
             accelerator=accelerator,
             devices=devices,
+            num_nodes=machines,
             strategy=strategy,
             precision=settings.precision,
             max_epochs=settings.epochs,
@@ -130,6 +134,13 @@ def train(
             if first:
                 raise
             raise SystemExit(1) from None  # the first process says it
+        except RuntimeError as error:
+            if isinstance(error, torch.distributed.DistError) or "Connection closed by peer" in str(error):
+                raise ConnectionError(
+                    "Another process of this run ended: it says above why. The last checkpoint is intact: --resume "
+                    "goes on from it."
+                ) from error
+            raise
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()  # the rest is the first process's own
         if not first:
