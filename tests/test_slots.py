@@ -126,8 +126,10 @@ def test_second_interrupt_ends_the_process(tmp_path, monkeypatch, capfd):
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(Classifier, "on_train_batch_start", start)
+    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(SystemExit):
         train(NAME, MnistRotSmall(**SMALL), tmp_path)
+    assert signal.getsignal(signal.SIGINT) == before
     assert "The last checkpoint is kept: go on with --resume." in capfd.readouterr().err
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["epoch=000.ckpt"]
 

@@ -24,7 +24,7 @@ def learning_curve(logs: Sequence[Path], picture: Path) -> None:
 
     Args:
         logs: CSV files with columns `epoch`, `train_loss`, `train_accuracy` and, where measured, `valid_*`.
-        picture: File to write.
+        picture: File to write, as PNG.
     """
     values: dict[str, dict[int, float]] = {}
     for log in logs:
@@ -49,7 +49,7 @@ def learning_curve(logs: Sequence[Path], picture: Path) -> None:
         axes.yaxis.set_minor_formatter(NullFormatter())
         if axes.lines:
             axes.legend(frameon=False)
-    figure.savefig(picture)
+    figure.savefig(picture, format="png")
 
 
 AXES = {

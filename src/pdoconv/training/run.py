@@ -20,6 +20,7 @@ from pdoconv.nn import synchronise
 from pdoconv.plot import learning_curve
 from pdoconv.recipes import Recipe
 from pdoconv.training.classifier import Classifier, NotFiniteError
+from pdoconv.training.files import whole_file
 from pdoconv.training.folder import RunFolder, write_json
 from pdoconv.training.images import ImageData
 from pdoconv.training.launch import launched
@@ -146,7 +147,8 @@ def train(
         if not first:
             return None
         logs = sorted(run.glob("logs/*/metrics.csv"), key=lambda log: (len(log.parent.name), log))  # version_9, _10
-        learning_curve(logs, run / "learning_curve.png")
+        with whole_file(run / "learning_curve.png") as picture:
+            learning_curve(logs, picture)
         if slot.over:
             print(
                 f"Stopped after {trainer.current_epoch} of {settings.epochs} epochs, step {trainer.global_step}. Go "
