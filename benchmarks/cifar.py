@@ -1,8 +1,8 @@
 """CIFAR-10 in a few epochs on a CPU: narrow residual networks of equal parameters, with and without rotations.
 
-Every system is trained alike, with the settings of the recipe `cifar10` but fewer epochs, on 45,000 images; no setting was
-searched for. The last weights (their average) are measured once on the test set. Goes on where it was stopped; the table
-is made of the runs that are finished.
+Every system is trained alike, with the settings of the recipe `cifar10` but fewer epochs, on 45,000 images; no setting
+was searched for. The last weights (their average) are measured once on the test set. Goes on where it was stopped; the
+table is made of the runs that are finished.
 
     python benchmarks/cifar.py --systems p8 --result ""       # train one, for several processes at once
     python benchmarks/cifar.py                                # what is missing, then results/cifar-narrow.json and .png
@@ -32,7 +32,7 @@ SYSTEMS: dict[str, tuple[str, dict[str, Any]]] = {
     "z2": ("Z2, 3x3", {"network_name": "z2-resnet26", "widths": (16, 32, 64)}),
     "p4": ("PDO-eConv, p4", P4),
     "p8": ("PDO-eConv, p8", {"group": "p8", "filters": "gaussian", "widths": (5, 9, 19)}),
-    "p4-symmetric": ("PDO-eConv, p4, invariant", {"layout": "symmetric", **P4}),
+    "p4-symmetric": ("PDO-eConv, p4, invariant", {"layout": "symmetric", "head": 64, **P4, "widths": (7, 13, 25)}),
 }
 """Title, and what is not as in the recipe."""
 IMAGES = 64  # of the validation split, for the invariance

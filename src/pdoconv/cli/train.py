@@ -54,6 +54,9 @@ def train(
     layout: Annotated[str | None, typer.Option(help="Of residual networks: authors or symmetric.")] = None,
     widths: Annotated[str | None, typer.Option(help="Fields of each stage, such as 4,8,16.")] = None,
     units: Annotated[int | None, typer.Option(help="Residual units of each stage.")] = None,
+    head: Annotated[
+        int | None, typer.Option(help="Fields of a 1x1 convolution before the mean (residual networks).")
+    ] = None,
     filters: Annotated[str | None, typer.Option(help="Filter family, such as paper, band-limited, plain.")] = None,
     fields: Annotated[int | None, typer.Option(help="Regular fields of every layer (channels, if plain).")] = None,
     system: Annotated[str | None, typer.Option(help="A system of the comparison (mnist-rot-compare).")] = None,

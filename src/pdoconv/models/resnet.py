@@ -137,6 +137,8 @@ class PreActResNet(nn.Module):
         filters: Filter family; default `pdoconv.filters.default(2, kernel_size)`.
         kernel_size: Odd side of the kernels.
         first: Regular fields of the first convolution; default those of the first stage.
+        head: Regular fields of a 1x1 convolution, with BatchNorm and ReLU, before the mean; 0 for none, as published. In
+            layout `"symmetric"` the classifier reads one number a field, few in a narrow network: 64 are a remedy.
         bottleneck: Units of three convolutions, see `PreActUnit`.
         bias: Of the convolutions. The networks of G-CNN and HexaConv have them, the others do not.
         dropout: Probability, before the last convolution of each unit.
@@ -170,6 +172,7 @@ class PreActResNet(nn.Module):
         filters: Filters | None = None,
         kernel_size: int = 5,
         first: int | None = None,
+        head: int = 0,
         bottleneck: bool = False,
         bias: bool = False,
         dropout: float = 0.0,
@@ -180,7 +183,7 @@ class PreActResNet(nn.Module):
     ) -> None:
         """Check the arguments and make the layers."""
         super().__init__()
-        _check(widths, units, kernel_size, bottleneck, dropout, layout)
+        _check(widths, units, head, kernel_size, bottleneck, dropout, layout)
         cells = None if domain is None else _centred(as_domain("PreActResNet", domain), len(widths))
         family, symmetric = filters or default(2, kernel_size), layout == "symmetric"
         self.in_type, field = group.trivial(in_channels), group.regular(widths[0] if first is None else first)
@@ -207,6 +210,10 @@ class PreActResNet(nn.Module):
                 layers.append(unit)
                 field, cells = out, None if cells is None else cells[::stride, ::stride]
         layers += [_norm(field, cells, eps), nn.ReLU()]
+        if head:
+            wide = group.regular(head)
+            layers += [_conv(field, wide, 1, pointwise(), bias, init), _norm(wide, cells, eps), nn.ReLU()]
+            field = wide
         if symmetric:
             layers.append(GroupPool(field))
         self.features = Sequential(*layers)
@@ -232,11 +239,14 @@ def _norm(field: FieldType, domain: Cells | None, eps: float) -> nn.Module:
     return BatchNorm2d(field, eps=eps) if domain is None else DomainBatchNorm2d(field, domain, eps=eps)
 
 
-def _check(widths: Sequence[int], units: int, kernel_size: int, bottleneck: bool, dropout: float, layout: str) -> None:
+def _check(
+    widths: Sequence[int], units: int, head: int, kernel_size: int, bottleneck: bool, dropout: float, layout: str
+) -> None:
     """Raise `ValueError` for what the layers would not name."""
-    if len(widths) < 1 or units < 1:
+    if len(widths) < 1 or units < 1 or head < 0:
         raise ValueError(
-            f"PreActResNet: expected at least 1 stage and 1 unit, received widths={widths}, units={units}."
+            f"PreActResNet: expected at least 1 stage and 1 unit and head >= 0, received widths={widths}, "
+            f"units={units}, head={head}."
         )
     if bottleneck and any(width % 4 for width in widths):
         raise ValueError(f"PreActResNet: widths of bottlenecks are multiples of 4, received {tuple(widths)}.")

@@ -41,6 +41,7 @@ class Cifar10(Recipe):
     widths: tuple[int, ...] = ()
     units: int = 0
     kernel_size: int = 0
+    head: int = 0
 
     classes = 10
     channels = 3
@@ -57,7 +58,9 @@ class Cifar10(Recipe):
 
     def config(self) -> dict[str, Any]:
         """Return the arguments of the network that are not the published ones."""
-        given: dict[str, Any] = {key: getattr(self, key) for key in ("layout", "widths", "units", "kernel_size")}
+        given: dict[str, Any] = {
+            key: getattr(self, key) for key in ("layout", "widths", "units", "kernel_size", "head")
+        }
         if self.group:
             given["group"] = group_of(self.group)
         if self.filters:
@@ -117,6 +120,7 @@ class Stl10(Cifar10):
     epochs: int = 100
     crop: int = 12
     layout: str = "symmetric"
+    head: int = 64
 
     image_shape = (96, 96)
     title = "STL-10"

@@ -15,6 +15,8 @@ from pdoconv.recipes.base import Recipe
 
 LARGEST = 96
 """Pixels of a side unless another size is asked for."""
+HEAD = 64
+"""Invariant numbers that the classifier reads."""
 SMALLEST = 8
 """Pixels of a side behind the last stage, about: every stage but the first halves the side."""
 
@@ -99,6 +101,7 @@ class Pictures(Recipe):
             in_channels=self.channels,
             classes=self.classes,
             filters=family(self.filters),
+            head=HEAD,
             layout="symmetric",
             eps=1e-5,
         )
