@@ -8,7 +8,7 @@ DEMO ?= runs/demo
 PEER_escnn := escnn==1.0.11
 PEER_e2cnn := e2cnn==0.2.3 treverhines-rbf==2025.7.4.1
 
-.PHONY: demo test test-all lint bench bench-peers equivariance families compare restoration flow clean
+.PHONY: demo test test-all lint bench bench-peers equivariance families compare restoration flow cifar clean
 .DELETE_ON_ERROR:
 
 $(VENV)/ready: pyproject.toml
@@ -72,6 +72,11 @@ restoration: $(VENV)/ready
 flow: $(VENV)/ready
 	$(BIN)/python examples/optical_flow.py
 
+# CIFAR-10 with narrow networks, five epochs each: about an hour and a half; goes on where it was stopped. Needs CIFAR-10
+# (data/README.md).
+cifar: $(VENV)/ready
+	$(BIN)/python benchmarks/cifar.py
+
 # Layers beside plain ones, cost over the group's order, and how long a start takes: about three quarters of an hour.
 bench: $(VENV)/ready
 	$(BIN)/python benchmarks/layer_speed.py --methods auto dense
@@ -81,9 +86,12 @@ bench: $(VENV)/ready
 	$(BIN)/python benchmarks/start_speed.py
 	$(BIN)/python benchmarks/representations.py
 	$(BIN)/python benchmarks/pde_laws.py
+	$(BIN)/python benchmarks/augment_speed.py
+	$(BIN)/python benchmarks/scaling.py
 
 # Whole networks and starts beside the peers.
 bench-peers: $(VENV)/ready .venv-escnn/ready .venv-e2cnn/ready
+	$(BIN)/python benchmarks/resnet_speed.py --escnn .venv-escnn/bin/python
 	$(BIN)/python benchmarks/networks.py --escnn .venv-escnn/bin/python --e2cnn .venv-e2cnn/bin/python
 	$(BIN)/python benchmarks/start_speed.py --escnn .venv-escnn/bin/python --e2cnn .venv-e2cnn/bin/python --result results/bench-start-peers.json
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pdoconv.data import Augment, Split
-from pdoconv.training.batches import OrderedBatches, TrainingBatches
+from pdoconv.training.batches import OrderedBatches, TrainingBatches, share
 from pdoconv.training.images import ImageData
 
 SHAPES = {"gray": (6, 5), "colour": (3, 6, 5), "volumes": (4, 6, 5)}
@@ -70,9 +70,30 @@ def test_shares_of_devices_are_the_batch_of_one(replicas):
         assert all(len(part[0]) == 6 // replicas for part in parts)
         for place, values in enumerate(batch):  # images, labels, draws
             for rank, part in enumerate(parts):
-                assert torch.equal(values[rank::replicas], part[place])
+                assert torch.equal(values[share(6, replicas, rank)], part[place])
     seen = [set(flat(share)) for share in shares]
     assert len(set.union(*seen)) == sum(map(len, seen)) == 24  # disjoint
+
+
+@pytest.mark.parametrize("own", [share, lambda batch, replicas, rank: np.arange(rank, batch, replicas)])
+def test_mixed_pairs_are_on_one_device(own):
+    """Negative control: every second image, whose partners are elsewhere."""
+    augment, rng = Augment(mixup=0.3), np.random.default_rng(0)
+    x, y, draws = torch.rand(12, 1, 4, 4), torch.arange(12) % 10, augment.draw(rng, 12)
+    whole = augment.mix(x, y, draws, 10)
+    for rank in range(3):
+        place = torch.from_numpy(own(12, 3, rank))
+        mixed = augment.mix(x[place], y[place], draws[place], 10)
+        right = all(torch.equal(values[place], parts) for values, parts in zip(whole, mixed, strict=True))
+        assert right == (own is share or rank == 1)
+
+
+def test_batch_that_cannot_be_shared():
+    for mixup, batch, message in ((0.0, 9, "a multiple of 2, received 9"), (0.3, 6, "a multiple of 4 with mixup, rec")):
+        images = ImageData(split(48, 6, 5), None, None, batch_size=batch, augment=Augment(mixup=mixup))
+        with pytest.raises(ValueError, match=message):
+            images.require_shares(2)
+        images.require_shares(1)
 
 
 def test_shares_of_ordered_batches():
@@ -197,7 +218,7 @@ def test_splits_and_devices():
     assert images.use_for_test("test") == 5
     assert flat(images.test_dataloader()[0]) == list(range(5))
     images.trainer = SimpleNamespace(world_size=2, global_rank=1)
-    assert (images.train_dataloader().replicas, images.train_dataloader().rank) == (2, 1)
+    assert images.train_dataloader().own.tolist() == share(8, 2, 1).tolist()
     assert flat(images.test_dataloader()[0]) == [1, 3]
     images.trainer = SimpleNamespace(world_size=3, global_rank=0)
     with pytest.raises(ValueError, match="batch_size is over all devices: expected a multiple of 3, received 8"):

@@ -242,6 +242,7 @@ def test_volumes_measure_every_orientation(monkeypatch, tmp_path):
         "resnet_worker",
         "augment_speed",
         "cifar",
+        "scaling",
     ],
 )
 def test_help(script, monkeypatch, capsys):

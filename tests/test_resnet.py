@@ -57,6 +57,20 @@ def test_symmetric_networks_do_not_see_lattice_symmetries(name, sides):
         assert min(relative(net(image), y) for image in others) > 1e-5
 
 
+@pytest.mark.parametrize("layout", ["authors", "symmetric"])
+def test_head_widens_what_the_classifier_reads(layout):
+    """A 1x1 group convolution, BatchNorm, ReLU: 4 of 3 fields of p4, by hand; symmetric networks stay symmetric."""
+    options = {"widths": (2, 3), "units": 1, "layout": layout}
+    net, bare = season(PreActResNet(C4, head=7, **options)), PreActResNet(C4, **options)
+    assert net.classifier.in_features == (7 if layout == "symmetric" else 28)
+    added = sum(p.numel() for p in net.features.parameters()) - sum(p.numel() for p in bare.features.parameters())
+    assert added == 3 * 7 * 4 + 2 * 7
+    x = noise(2, 3, 9, 9)
+    with torch.no_grad():
+        error = relative(net(x.rot90(1, (2, 3))), net(x))
+    assert error < 1e-11 if layout == "symmetric" else error > 1e-3
+
+
 @pytest.mark.parametrize("sides", SIDES, ids=str)
 def test_features_of_symmetric_networks_turn_along(sides):
     """Before orientations are pooled."""
@@ -277,13 +291,14 @@ def test_equivariance_error_of_a_network():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"widths": ()}, r"at least 1 stage and 1 unit, received widths=\(\), units=7"),
+        ({"widths": ()}, r"at least 1 stage and 1 unit and head >= 0, received widths=\(\), units=7, head=0"),
         ({"units": 0}, "at least 1 stage and 1 unit"),
         ({"bottleneck": True}, r"widths of bottlenecks are multiples of 4, received \(11, 23, 45\)"),
         ({"kernel_size": 4}, "expected an odd kernel_size, which keeps the side, received 4"),
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\), received 1.0"),
         ({"layout": "mixed"}, r"layout must be one of \('authors', 'symmetric'\), received 'mixed'"),
         ({"domain": np.ones((33, 37), bool)}, r"sides 1 above a multiple of 8, .* received \(33, 37\): add false"),
+        ({"head": -1}, r"head >= 0"),
         ({"domain": np.ones((33, 33))}, r"PreActResNet: expected a domain of booleans \(height, width\)"),
         ({"widths": (2, 0, 3)}, "number of fields must be a whole number of at least 1, received 0"),
     ],

@@ -1,5 +1,6 @@
 """Runs that are killed, meet a full disk or diverge: the same weights in the end, or a clear end and nothing lost."""
 
+import contextlib
 import math
 import random
 import shutil
@@ -72,27 +73,22 @@ def test_killed_while_it_writes_a_checkpoint(whole, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_killed_at_random_moments(seed, whole, tmp_path):
     """kill -9 again and again, each time a little later: while it starts, trains, writes, validates, measures."""
     moments, run, kills, status = random.Random(seed), tmp_path / "run", 0, None
+    harm = "save_every_step slow_steps:0.1 slow_writing:0.005"
     while status != 0:
-        words = ["train", "--resume", run] if (run / "config.json").exists() else [*WORDS, "--run", run]
-        process = program(*words, harm="save_every_step slow_steps:0.05 slow_writing:0.002")
-        if (run / "config.json").exists():
-            logs = len(list(run.glob("logs/*")))
-            wait_for(lambda logs=logs: len(list(run.glob("logs/*"))) > logs or (run / "result.json").exists(), process)
-        else:
-            wait_for((run / "config.json").exists, process)
-        try:
-            process.wait(moments.uniform(0, 1.5))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        status = end(process)[0]
-        assert status in (0, -signal.SIGKILL)
-        assert kills < 40
-    assert kills
+        words = ["train", "--resume", run] if kills else [*WORDS, "--run", run]
+        process, logs = program(*words, harm=harm), len(list(run.glob("logs/*")))
+        wait_for(lambda logs=logs: len(list(run.glob("logs/*"))) > logs or (run / "result.json").exists(), process)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(moments.uniform(0, 0.5 + kills))
+        process.send_signal(signal.SIGKILL)  # nothing, if it has ended
+        status, said = end(process)
+        assert status in (0, -signal.SIGKILL), said
+        kills += status != 0
+    assert kills > 2
     assert same(whole, run)
     assert not list(run.rglob("*.part"))
 

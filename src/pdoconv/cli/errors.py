@@ -19,7 +19,8 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
             print(f"pdoconv: {error}", file=sys.stderr)
             raise typer.Exit(1) from error
         except ModuleNotFoundError as error:
-            print(f"pdoconv: this needs {error.name}: pip install 'pdoconv[train,export]'.", file=sys.stderr)
+            needs = f"this needs {error.name}: pip install 'pdoconv[train,export]'." if error.name else error
+            print(f"pdoconv: {needs}", file=sys.stderr)
             raise typer.Exit(1) from error
 
     return wrapped

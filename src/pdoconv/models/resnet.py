@@ -137,8 +137,8 @@ class PreActResNet(nn.Module):
         filters: Filter family; default `pdoconv.filters.default(2, kernel_size)`.
         kernel_size: Odd side of the kernels.
         first: Regular fields of the first convolution; default those of the first stage.
-        head: Regular fields of a 1x1 convolution, with BatchNorm and ReLU, before the mean; 0 for none, as published. In
-            layout `"symmetric"` the classifier reads one number a field, few in a narrow network: 64 are a remedy.
+        head: Regular fields of a 1x1 convolution, with BatchNorm and ReLU, before the mean; 0 for none, as published.
+            In layout `"symmetric"` the classifier reads one number a field, few in a narrow network: 64 are a remedy.
         bottleneck: Units of three convolutions, see `PreActUnit`.
         bias: Of the convolutions. The networks of G-CNN and HexaConv have them, the others do not.
         dropout: Probability, before the last convolution of each unit.

@@ -16,8 +16,8 @@ class TrainingBatches:
     """Shuffled batches without a last smaller one: `(images, labels)`, or with `augment` its draws too.
 
     Order and draws of batch k of an epoch depend on seed, epoch and k alone. Of each batch every device takes its
-    share, every `replicas`-th image, so the batch of all devices together is that of one. Lightning calls `set_epoch`,
-    and saves and loads the state, the number of batches taken from the epoch.
+    share, so the batch of all devices together is that of one. Lightning calls `set_epoch`, and saves and loads the
+    state, the number of batches taken from the epoch.
 
     Args:
         split: The images.
@@ -40,7 +40,7 @@ class TrainingBatches:
     ) -> None:
         """Keep the arguments."""
         self.split, self.batch_size, self.seed = split, batch_size, seed
-        self.augment, self.replicas, self.rank = augment or Augment(), replicas, rank
+        self.augment, self.own = augment or Augment(), share(batch_size, replicas, rank)
         self.epoch = self.taken = 0
 
     @property
@@ -70,10 +70,10 @@ class TrainingBatches:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.split.images))
         while self.taken < len(self):
             start = self.taken * self.batch_size
-            batch = gather(self.split, order[start : start + self.batch_size][self.rank :: self.replicas])
+            batch = gather(self.split, order[start : start + self.batch_size][self.own])
             if self.augment:
                 draws = self.augment.draw(np.random.default_rng([self.seed, self.epoch, self.taken]), self.batch_size)
-                batch = (*batch, draws[self.rank :: self.replicas])
+                batch = (*batch, draws[self.own])
             self.taken += 1
             yield batch
 
@@ -102,6 +102,18 @@ class OrderedBatches:
         """Yield the batches."""
         for start in range(0, len(self.own), self.batch_size):
             yield gather(self.split, self.own[start : start + self.batch_size])
+
+
+def share(batch_size: int, replicas: int, rank: int) -> NDArray[np.intp]:
+    """Return the places of a batch that a device takes, with each place the same one from the end: mixup mixes these.
+
+    >>> share(8, 2, 0), share(8, 2, 1), share(6, 2, 0)
+    (array([0, 1, 6, 7]), array([2, 3, 4, 5]), array([0, 2, 5]))
+    """
+    half, odd = divmod(batch_size // replicas, 2)
+    front = np.arange(rank * half, (rank + 1) * half)
+    middle = np.arange(odd) + replicas * half + rank
+    return np.concatenate([front, middle, batch_size - 1 - front[::-1]])
 
 
 def gather(split: Split, which: NDArray[np.integer]) -> Batch:

@@ -14,6 +14,7 @@ from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from pdoconv.recipes import Recipe
+from pdoconv.training.shards import shard
 
 Batch = tuple[Tensor, Tensor]
 Tensors = tuple[Tensor, ...] | list[Tensor]
@@ -42,6 +43,8 @@ class Classifier(LightningModule):
         self.net, self.settings, self.steps = net, settings, steps
         decay = settings.ema
         self.average = AveragedModel(net, multi_avg_fn=moving_average(decay), use_buffers=True) if decay else None
+        if self.average is not None:
+            self.average.requires_grad_(False)
         self.measures = nn.ModuleDict()
         for stage in ("train", "valid", "test"):
             self.measures[f"{stage}_loss"] = MeanMetric(nan_strategy="disable")  # over images, however they are shared
@@ -56,6 +59,13 @@ class Classifier(LightningModule):
         """Map images to logits."""
         logits: Tensor = self.net(x)
         return logits
+
+    def configure_model(self) -> None:
+        """Share the parameters among the devices, if the strategy has a mesh of them."""
+        if self.device_mesh is not None:
+            for net in (self.net, self.average):
+                if net is not None:
+                    shard(net, self.device_mesh)
 
     def configure_optimizers(self):  # type: ignore[no-untyped-def]  # Lightning's own type is a large union
         """Return the optimiser, and the schedule of its rate, stepped every batch."""

@@ -69,10 +69,12 @@ class ImageData(LightningDataModule):
         return 0 if chosen is None else len(chosen.images)
 
     def require_shares(self, replicas: int) -> None:
-        """Raise `ValueError` unless so many devices can share a batch evenly."""
-        if self.batch_size % replicas:
+        """Raise `ValueError` unless so many devices can share a batch evenly, and in pairs if these are mixed."""
+        parts = 2 * replicas if self.augment.mixup and replicas > 1 else replicas
+        if self.batch_size % parts:
             raise ValueError(
-                f"batch_size is over all devices: expected a multiple of {replicas}, received {self.batch_size}."
+                f"batch_size is over all devices: expected a multiple of {parts}{' with mixup' * (parts > replicas)}, "
+                f"received {self.batch_size}."
             )
 
     def standardise(self, images: Tensor) -> Tensor:

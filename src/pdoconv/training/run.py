@@ -25,6 +25,7 @@ from pdoconv.training.folder import RunFolder, write_json
 from pdoconv.training.images import ImageData
 from pdoconv.training.launch import launched
 from pdoconv.training.provenance import code_fingerprint
+from pdoconv.training.shards import find_strategy, whole_state
 from pdoconv.training.slots import Slot, SlotOver, WholeFiles
 
 
@@ -53,7 +54,8 @@ def train(
         devices: Lightning's `devices`, on each machine; `"auto"` is what torchrun or SLURM started. Each takes its
             share of a batch, and BatchNorm's statistics are of all.
         accelerator: Lightning's `accelerator`.
-        strategy: Lightning's `strategy`, such as `"ddp"` or, on GPUs, `"fsdp"`.
+        strategy: Lightning's `strategy`, such as `"ddp"`; `"fsdp"` keeps parameters in shards and needs a number of
+            devices.
         result: Where to write a second copy of `result.json`.
         stop_after: Stop after this many epochs in all, unfinished; go on later with `resume`.
         max_minutes: Stop after this time, in the middle of an epoch if need be; go on later with `resume`.
@@ -82,6 +84,7 @@ def train(
     if result is not None and result.exists():
         raise FileExistsError(f"{result} exists already: results are not overwritten, choose another name.")
     devices, machines = launched(devices)
+    processes = machines * devices if isinstance(devices, int) else 0
     folder = RunFolder(run)
     data = settings.data()
     torch.manual_seed(settings.seed)
@@ -108,7 +111,7 @@ def train(
             accelerator=accelerator,
             devices=devices,
             num_nodes=machines,
-            strategy=strategy,
+            strategy=find_strategy(strategy, processes),
             precision=settings.precision,
             max_epochs=settings.epochs,
             callbacks=[timer, keep, LearningRateMonitor("epoch"), slot, _Lines()],
@@ -142,6 +145,7 @@ def train(
                     "goes on from it."
                 ) from error
             raise
+        state = whole_state(model.best)
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()  # the rest is the first process's own
         if not first:
@@ -158,7 +162,9 @@ def train(
             if slot.signal:
                 raise SystemExit(128 + slot.signal)
             return None
-        folder.save_model(model.best, name, settings, images.mean, images.std)
+        kept = settings.network()
+        kept.load_state_dict(state)
+        folder.save_model(kept, name, settings, images.mean, images.std)
         origin = json.loads(folder.config.read_text())
         content = {
             "recipe": name,
@@ -167,7 +173,7 @@ def train(
             "data_sha256_16": data.fingerprint,
             "settings": asdict(settings),
             "selection": f"last weights; settings fixed before the run; test set {'read once' if test else 'not read'}",
-            "parameters": sum(p.numel() for p in net.parameters()),
+            "parameters": sum(p.numel() for p in kept.parameters()),
             "train_images": len(training.images),
             "devices": trainer.world_size,
             **evaluate(folder, images, "valid", accelerator),
