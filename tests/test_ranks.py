@@ -22,7 +22,10 @@ pytestmark = pytest.mark.filterwarnings("default")
 SETTINGS = {**SMALL, "dropout": 0.0, "crop": 2, "mixup": 0.3}
 RECIPES = {
     "AdamW": SETTINGS,
-    "SGD, average": {**SETTINGS, "optimizer": "sgd", "schedule": "cosine", "ema": 0.5, "filters": "paper", "fields": 2},
+    "SGD, average": {
+        **SETTINGS,
+        **{"optimizer": "sgd", "schedule": "cosine", "lr": 3e-3, "ema": 0.5, "filters": "paper", "fields": 2},
+    },  # at a rate of 1e-2, 2e-7 of noise in the first weights can change the last by 1e-5 in one process too
 }
 COUNTS = (48, 21, 31)  # odd, so that the shares of validation and test differ
 HARM = "counts:48:21:31"
@@ -213,7 +216,7 @@ def test_one_of_them_is_killed(killed, two, tmp_path):
     os.kill(process.pid if killed == "first" else other, signal.SIGKILL)
     status, said = end(process)
     assert status in (1, -signal.SIGKILL)
-    assert ("pdoconv: Another process of this run ended" in said) == (killed == "second")
+    assert "pdoconv: Another process of this run ended" in said
     deadline = time.monotonic() + 30
     while Path("/proc", str(other)).exists() and time.monotonic() < deadline:
         time.sleep(0.1)

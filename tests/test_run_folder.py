@@ -16,7 +16,6 @@ import torch
 from runs import NAME, SMALL, command, contents, end, options, program, same
 from tiny_run import few_images
 
-from pdoconv.data import mnist_rot
 from pdoconv.recipes import MnistRotSmall, mnist_rot_small
 from pdoconv.training import provenance
 from pdoconv.training import run as run_module
@@ -173,24 +172,6 @@ def test_fingerprint_of_the_code_is_of_every_line(tmp_path, monkeypatch):
     assert provenance.code_fingerprint() == first
     (tmp_path / "part" / "b.py").write_text("b = 2\n")
     assert provenance.code_fingerprint() != first
-
-
-def test_data_that_disappeared(half, tmp_path, monkeypatch):
-    """The real reader on a folder from which mnist.npz was taken."""
-    (tmp_path / "data").mkdir()
-    monkeypatch.setenv("PDOCONV_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(mnist_rot_small, "mnist_rot", mnist_rot)
-    before = contents(half.path)
-    for words in (["train", "--resume", half.path], ["train", NAME, "--run", tmp_path / "new"]):
-        shown = command(*words)
-        assert shown.exit_code == 1
-        assert f"pdoconv: {tmp_path / 'data'} has neither mnist_rotation_new.zip" in shown.output
-    monkeypatch.setenv("PDOCONV_DATA", str(tmp_path / "gone"))
-    assert f"Data folder {tmp_path / 'gone'} does not exist" in command("train", "--resume", half.path).output
-    assert contents(half.path) == before
-    assert not (tmp_path / "new").exists()
-    monkeypatch.setattr(mnist_rot_small, "mnist_rot", few_images)  # it is there again
-    assert command("train", "--resume", half.path).exit_code == 0
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,6 @@
 """Runs on a handful of images: what they leave behind, how they resume, and what they refuse."""
 
 import json
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -251,48 +246,3 @@ def test_command_line_errors(words, message, tmp_path, monkeypatch):
     assert shown.exit_code == 1
     assert message in shown.output
     assert not any(tmp_path.iterdir())
-
-
-KILLED = """
-import pathlib, sys
-sys.path.insert(0, sys.argv[2])
-from test_training import NAME, few_images, mnist_rot_small, MnistRotSmall, train
-mnist_rot_small.mnist_rot = few_images
-settings = MnistRotSmall(epochs=12, batch_size=16, precision="32-true")
-train(NAME, settings, pathlib.Path(sys.argv[1]), resume="--resume" in sys.argv)
-"""
-
-
-@pytest.mark.slow
-def test_killed_run_resumes(tmp_path):
-    """kill -9 in the middle of a run; resumed, it ends with the weights of an undisturbed one."""
-    here = str(Path(__file__).parent)
-
-    def start(run, *words):
-        return subprocess.Popen([sys.executable, "-c", KILLED, str(run), here, *words], stderr=subprocess.DEVNULL)
-
-    process = start(tmp_path / "killed")
-    deadline = time.monotonic() + 120
-    while len(list((tmp_path / "killed" / "checkpoints").glob("*02.ckpt"))) == 0 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "killed" / "result.json").exists()
-    assert start(tmp_path / "killed", "--resume").wait() == 0
-    assert start(tmp_path / "whole").wait() == 0
-    whole, killed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
-    assert all(torch.equal(whole[key], killed[key]) for key in whole)
-
-
-TWO = KILLED.replace("epochs=12", "epochs=2").replace('resume="--resume" in sys.argv', 'devices=2, accelerator="cpu"')
-
-
-@pytest.mark.slow
-def test_two_processes(tmp_path):
-    """One run over two processes: one folder, one result, each image seen once an epoch."""
-    here = str(Path(__file__).parent)
-    script = tmp_path / "two.py"  # each process starts it again
-    script.write_text(TWO)
-    subprocess.run([sys.executable, str(script), str(tmp_path / "run"), here], check=True, timeout=300)
-    result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert (result["devices"], result["test_images"]) == (2, 30)

@@ -107,8 +107,14 @@ class Pictures(Recipe):
         )
 
     def data(self) -> ImageSet:
-        """Return the pictures."""
-        return read_pictures(self._listing())
+        """Return the pictures; `ValueError` if they are of other classes than the run was started with."""
+        listing = self._listing()
+        if listing.classes != self.names:
+            raise ValueError(
+                f"{self.folder}: the run was started with the classes {', '.join(self.names)}, received "
+                f"{', '.join(listing.classes)}: put them back, or start a new run with --run."
+            )
+        return read_pictures(listing)
 
     def _listing(self) -> PictureList:
         return list_pictures(self.folder, size=self.size or None, channels=self.colours or None)
