@@ -1,4 +1,4 @@
-"""`pdoconv train --data FOLDER`: a user's own pictures, from the folder to the result, and what is said if it is wrong."""
+"""`pdoconv train --data FOLDER`: from a folder of pictures to the result, and what is said when it is wrong."""
 
 import json
 
