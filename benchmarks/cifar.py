@@ -27,12 +27,10 @@ from pdoconv.training.folder import RunFolder, write_json
 from pdoconv.training.provenance import default_precision, provenance
 from pdoconv.training.run import train
 
-P4 = {"group": "p4", "filters": "gaussian", "widths": (7, 13, 27)}
 SYSTEMS: dict[str, tuple[str, dict[str, Any]]] = {
     "z2": ("Z2, 3x3", {"network_name": "z2-resnet26", "widths": (16, 32, 64)}),
-    "p4": ("PDO-eConv, p4", P4),
+    "p4": ("PDO-eConv, p4", {"group": "p4", "filters": "gaussian", "widths": (7, 13, 27)}),
     "p8": ("PDO-eConv, p8", {"group": "p8", "filters": "gaussian", "widths": (5, 9, 19)}),
-    "p4-symmetric": ("PDO-eConv, p4, invariant", {"layout": "symmetric", "head": 64, **P4, "widths": (7, 13, 25)}),
 }
 """Title, and what is not as in the recipe."""
 IMAGES = 64  # of the validation split, for the invariance
