@@ -157,6 +157,20 @@ def test_comparison_of_systems(readme):
         assert len(rows[name]["errors %"]) == runs
 
 
+def test_cifar(readme):
+    text = (ROOT / "docs" / "design" / "008-training.md").read_text()
+    rows = result("cifar-narrow.json")["rows"]
+    for row in rows:
+        shown = f"{row['title']} {row['test_error_percent']:.2f}% ({row['parameters']:,} parameters, {row['minutes']:.0f}"
+        assert shown in readme
+        errors = ", ".join(f"{error:.1f}" for error in row["valid_error_by_epoch"])
+        assert f"| {row['parameters']:,} | {row['test_error_percent']:.2f} | {errors} | {row['minutes']:.0f} |" in text
+        assert row["selection"].endswith("test set read once")
+    z2, *ours = rows
+    assert all(row["test_error_percent"] < z2["test_error_percent"] - 5 for row in ours)
+    assert all(abs(row["parameters"] / z2["parameters"] - 1) < 0.02 for row in ours)
+
+
 def test_laws_of_pdes():
     text = (ROOT / "docs" / "design" / "007-pdes.md").read_text()
     measured = result("pde-laws.json")
