@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_run import few_images
 from typer.testing import CliRunner
 
 from pdoconv.cli import app
-from pdoconv.data import MnistRot, Split
+from pdoconv.data import Split
 from pdoconv.recipes import MnistRotSmall, mnist_rot_small, recipe
 from pdoconv.training.folder import RunFolder
 from pdoconv.training.images import ImageData
@@ -18,18 +19,6 @@ from pdoconv.training.run import train
 pytestmark = pytest.mark.filterwarnings("default")
 NAME = "mnist-rot-small"
 QUICK = {"epochs": 2, "batch_size": 16, "precision": "32-true"}
-
-
-def few_images(train=48):
-    rng = np.random.default_rng(0)
-
-    def split(n):
-        labels = np.arange(n, dtype=np.uint8) % 10
-        images = rng.integers(0, 60, (n, 28, 28), dtype=np.uint8)
-        images[np.arange(n), 4 + 2 * labels, 10] = 255
-        return Split(images, labels)
-
-    return MnistRot(split(train), split(20), split(30))
 
 
 @pytest.fixture(autouse=True)
