@@ -171,6 +171,13 @@ def test_cifar(readme):
     assert all(abs(row["parameters"] / z2["parameters"] - 1) < 0.02 for row in ours)
 
 
+def test_larger_network(readme):
+    run = result("mnist-rot-large-seed0.json")
+    assert f"{run['parameters']:,} parameters, turned images, {run['settings']['epochs']} epochs on 10,000" in readme
+    assert f"{run['test_error_percent']:.2f}% (one seed, {run['train_seconds'] / 60:.0f} minutes" in readme
+    assert run["selection"].endswith("test set read once")
+
+
 def test_laws_of_pdes():
     text = (ROOT / "docs" / "design" / "007-pdes.md").read_text()
     measured = result("pde-laws.json")
