@@ -89,7 +89,7 @@ def test_fields_are_arguments_of_the_network():
     assert net.in_type.group.name == "C4"
     assert len(net.features) == 1 + 2 + 2
     assert Cifar10(network_name="z2-resnet26").config() == {"classes": 10}
-    assert Stl10(network_name="z2-resnet26").config() == {"classes": 10, "layout": "symmetric"}
+    assert Stl10(network_name="z2-resnet26").config() == {"classes": 10, "layout": "symmetric", "head": 64}
     for name in ("resnet", "p4cnn"):
         with pytest.raises(ValueError, match=f"Expected a network for colour images, one of .*, received '{name}'"):
             Cifar10(network_name=name)

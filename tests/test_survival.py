@@ -26,6 +26,8 @@ WORDS = ("train", NAME, *options(**SMALL))
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
     monkeypatch.setattr(mnist_rot_small, "mnist_rot", few_images)
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +50,7 @@ def wait_for(found, process):
 
 def goes_on(run, whole):
     """The command that a user types ends the run, with the weights of the undisturbed one and nothing left behind."""
-    with one_thread():
-        shown = command("train", "--resume", run)
+    shown = command("train", "--resume", run)
     assert shown.exit_code == 0, shown.output
     assert same(whole, run)
     assert not list(run.rglob("*.part"))
