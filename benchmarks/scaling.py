@@ -45,12 +45,12 @@ def main() -> None:
         processes.start_processes(work, (folder, asked.seconds), nprocs=2, start_method="spawn")
         times = torch.load(Path(folder) / "times.pt")
     rows = []
-    for name, seconds in times.items():
+    for name, milliseconds in times.items():
         row = {"network": name, "batch": BATCH}
         for variant in VARIANTS:
-            row[variant] = {"images_per_second": round(BATCH / statistics.median(seconds[variant]), 1)}
+            row[variant] = {"images_per_second": round(1e3 * BATCH / statistics.median(milliseconds[variant]), 1)}
             if variant != VARIANTS[0]:
-                row[variant]["speed-up"] = ratio(seconds[VARIANTS[0]], seconds[variant])
+                row[variant]["speed-up"] = ratio(milliseconds[VARIANTS[0]], milliseconds[variant])
         rows.append(row)
         print(name, {v: row[v]["images_per_second"] for v in VARIANTS})
     write_json(asked.result, {"rows": rows, "load_before": load, **provenance()})
@@ -67,7 +67,7 @@ def work(rank: int, folder: str, seconds: float) -> None:
 
 
 def turns(config: dict[str, object], rank: int, seconds: float, title: str) -> dict[str, list[float]]:
-    """Return seconds of a step by variant, one a round."""
+    """Return milliseconds of a step by variant, one a round."""
     x, y = torch.randn(BATCH, 3, 32, 32), torch.randint(10, (BATCH,))
     nets: dict[str, nn.Module] = {VARIANTS[0]: network(config)}
     nets[VARIANTS[1]] = DistributedDataParallel(network(config))
@@ -84,7 +84,7 @@ def turns(config: dict[str, object], rank: int, seconds: float, title: str) -> d
                 steps[name](*((x, y) if alone else (x[rank::2], y[rank::2])))
             dist.barrier()
             if rounds:  # the first one warms up
-                times[name].append(time.perf_counter() - before)
+                times[name].append(1e3 * (time.perf_counter() - before))
         rounds += 1
         if rank == 0:
             print(f"{title}: round {rounds}", flush=True)
