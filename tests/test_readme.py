@@ -75,6 +75,17 @@ def test_networks(readme):
     assert f"{ours:.1f} s; escnn {escnn:.0f} s, e2cnn's PDOs {e2cnn:.0f} s" in readme
 
 
+def test_residual_networks(readme):
+    for network in result("bench-resnet.json")["networks"]:
+        for phase in PHASES:
+            rates = [network["systems"][k][phase]["images_per_second"] for k in ("auto", "escnn", "plain", "z2")]
+            assert ", ".join(f"{rate:.0f}" if rate >= 20 else f"{rate:.1f}" for rate in rates) in readme
+            assert rates[0] > 1.1 * rates[1]
+    for row in result("bench-scaling.json")["rows"]:
+        for variant in ("two", "two, synchronised BatchNorm"):
+            assert f"{row[variant]['speed-up']['ratio']:.2f}" in readme
+
+
 def test_starts(readme):
     first = {k: v["auto"]["first_layer_ms"] for k, v in result("bench-start.json")["first_layers"].items()}
     icosahedral = first.pop("I")
