@@ -1,7 +1,7 @@
 """What all recipes share: the settings of a training, their checks, and what a run asks of a recipe."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, Self
 
 import numpy as np
@@ -41,7 +41,10 @@ class Recipe(ABC):
     precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
 
     def __post_init__(self) -> None:
-        """Raise `ValueError` for settings that cannot be run."""
+        """Raise `ValueError` for settings that cannot be run; lists, as read from a file, become tuples."""
+        for setting in fields(self):
+            if isinstance(value := getattr(self, setting.name), list):
+                object.__setattr__(self, setting.name, tuple(value))
         if min(self.epochs, self.batch_size) < 1 or self.seed < 0:
             raise ValueError(
                 f"Expected epochs >= 1, batch_size >= 1 and seed >= 0, received {self.epochs}, {self.batch_size}, "

@@ -51,7 +51,6 @@ class Cifar10(Recipe):
     def __post_init__(self) -> None:
         """Raise `ValueError` for settings that cannot be run."""
         super().__post_init__()
-        object.__setattr__(self, "widths", tuple(self.widths))  # a list, as read from a file
         if self.network_name not in NETWORKS:
             known = ", ".join(NETWORKS)
             raise ValueError(f"Expected a network for colour images, one of {known}, received {self.network_name!r}.")

@@ -51,8 +51,6 @@ class Pictures(Recipe):
     def __post_init__(self) -> None:
         """Raise `ValueError` for settings that cannot be run."""
         super().__post_init__()
-        for key in ("widths", "names"):
-            object.__setattr__(self, key, tuple(getattr(self, key)))  # lists, as read from a file
         if min(self.size, self.colours) < 0 or self.units < 1:
             raise ValueError(f"Expected size >= 0 and units >= 1, received {self.size}, {self.units}.")
         group_of(self.group)
@@ -79,7 +77,7 @@ class Pictures(Recipe):
         notes = listing.notes
         if not self.size and listing.size > LARGEST:
             notes = (*notes, f"Scaled from {listing.size} to {LARGEST} pixels: --size {listing.size} keeps them.")
-            listing = list_pictures(self.folder, size=LARGEST, channels=self.colours or None)
+            listing = replace(listing, size=LARGEST)
         for note in notes:
             print(f"{self.folder}: {note}", file=sys.stderr)
         count = len(listing.train)
