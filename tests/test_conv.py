@@ -219,7 +219,7 @@ C8 = pdo.cyclic(8)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kernel_size": 4}, "need an odd kernel_size, received 4"),
+        ({"kernel_size": 4, "filters": paper()}, "need an odd kernel_size, received 4"),
         ({"kernel_size": 4, "padding": "same"}, "padding='same' needs an odd kernel_size"),
         ({"kernel_size": 3, "filters": paper()}, "kernel_size=5"),
         ({"kernel_size": 0}, ">= 1"),

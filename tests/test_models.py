@@ -34,6 +34,8 @@ COUNTS = {
     "neural-ode": 208_266,
     "neural-ode-resnet": 576_778,
     "neural-pde": 35_164,
+    "pdo-unet": 85_086,
+    "pdo-denoiser": 42_444,
 }
 
 

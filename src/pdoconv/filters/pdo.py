@@ -64,7 +64,8 @@ class PDOFilters:
         """Return `(|G|, basis, *kernel)`.
 
         Raises:
-            ValueError: If group and operators differ in dimension or the kernel is too small for the operators.
+            ValueError: If group and operators differ in dimension, the kernel is too small for the operators, or the
+                stencils have no kernels of this side (finite differences and isotropic ones have odd sides alone).
         """
         return _basis(self, group, size)
 
@@ -73,8 +74,8 @@ class PDOFilters:
 def _basis(filters: PDOFilters, group: Group, size: int) -> Basis:
     if filters.operators[0].dim != group.dim:
         raise ValueError(f"{group} acts in {group.dim} dimensions, the operators in {filters.operators[0].dim}.")
-    if size < 1 or size % 2 == 0:
-        raise ValueError(f"PDO filters need an odd kernel_size, received {size}.")
+    if size < 1:
+        raise ValueError(f"PDO filters need a kernel_size of at least 1, received {size}.")
     frame = rotation(filters.frame_offset) if filters.frame_offset else np.eye(group.dim)
     basis = _moved(filters, group.matrices @ frame, size)
     if filters.weights == "template":
@@ -189,12 +190,17 @@ def default(dim: int, size: int = 5) -> PDOFilters:
     otherwise all operators that the kernel carries, up to order 4 (in space up to order 2). Chosen by the measurements
     in `docs/design/003-stencils.md`.
 
+    Kernels of even side turn about the point between their middle pixels, as strided layers on even sides need them. A
+    side k carries orders up to k - 1: on 2x2 the value and the gradient, on 4x4 all up to order 3.
+
     Args:
         dim: Dimension of space.
         size: Side of the kernel.
 
     >>> [len(default(dim, size).operators) for dim, size in ((2, 5), (2, 3), (3, 5), (1, 5))]
     [13, 6, 10, 5]
+    >>> [len(default(dim, size).operators) for dim, size in ((2, 2), (2, 4), (2, 6), (3, 4))]
+    [3, 10, 13, 10]
     """
     if dim == 2 and size >= 5:
         return pdo()

@@ -45,3 +45,12 @@ from pdoconv.nn.pool import MaxPool1d as MaxPool1d
 from pdoconv.nn.pool import MaxPool2d as MaxPool2d
 from pdoconv.nn.pool import MaxPool3d as MaxPool3d
 from pdoconv.nn.synchronised import synchronise as synchronise
+from pdoconv.nn.transposed import GroupConvTranspose as GroupConvTranspose
+from pdoconv.nn.transposed import GroupConvTranspose1d as GroupConvTranspose1d
+from pdoconv.nn.transposed import GroupConvTranspose2d as GroupConvTranspose2d
+from pdoconv.nn.transposed import GroupConvTranspose3d as GroupConvTranspose3d
+from pdoconv.nn.transposed import PDOConvTranspose as PDOConvTranspose
+from pdoconv.nn.transposed import PDOConvTranspose1d as PDOConvTranspose1d
+from pdoconv.nn.transposed import PDOConvTranspose2d as PDOConvTranspose2d
+from pdoconv.nn.transposed import PDOConvTranspose3d as PDOConvTranspose3d
+from pdoconv.nn.upsample import Upsample as Upsample

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from pdoconv.fields import FieldType
 from pdoconv.filters import Filters
@@ -41,7 +41,7 @@ class GroupConv(GroupKernel):
     Args:
         in_type: Type of the input, with fields of any kind.
         out_type: Type of the output, of the same group.
-        kernel_size: Side of the kernel; odd in most families, rotated pixels have even ones too.
+        kernel_size: Side of the kernel; odd in some families, see there.
         filters: Filter family, such as `pdoconv.filters.paper()` or `pdoconv.filters.pointwise()`.
         stride: Sampling step. With a step above 1 lattice symmetries stay exact only for sides that obey the grid
             rule $(L + 2p - d(k-1) - 1) \bmod s = 0$; the layer warns once when it meets another side.
@@ -174,22 +174,9 @@ class GroupConv(GroupKernel):
             choice.warn_once(f"method={self.method!r} without the CPU kernel; plain torch operations")
         return True
 
-    def _remembered(self, what: str, make: Callable[[], Tensor]) -> Tensor:
-        """Make an expanded weight; without gradients keep it while the weights hold the same numbers."""
-        weight = self.weight
-        learning = torch.is_grad_enabled() and weight.requires_grad
-        traced = torch.compiler.is_compiling() or not isinstance(weight, nn.Parameter)  # functional_call, vmap
-        if learning or traced or weight.device.type != "cpu":
-            return make()
-        cached = self._cache
-        if cached is None or cached[0] != what or cached[1].dtype != weight.dtype or not torch.equal(cached[1], weight):
-            with torch.inference_mode(False), torch.no_grad():  # what is kept may be needed for training others
-                cached = self._cache = (what, weight.detach().clone(), make())
-        return cached[2]
-
     def __getstate__(self) -> dict[str, object]:
-        """Leave the cached kernel, and what holds in this process only, out of pickles and copies."""
-        return {**self.__dict__, "_cache": None, "_fast": None}
+        """Leave what holds in this process only out of pickles and copies."""
+        return {**super().__getstate__(), "_fast": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Find the fast path in this process."""

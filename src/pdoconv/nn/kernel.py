@@ -11,6 +11,7 @@ and so on for every other pair.
 """
 
 import math
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import NamedTuple
 
@@ -52,6 +53,7 @@ class GroupKernel(nn.Module):
     """Weight, bias and dense kernel of an equivariant linear map; the base of `GroupConv`."""
 
     init: str = "unit"
+    centred: bool = True  # the first weights sum to zero over the input, where that is regular
     basis: Tensor | None
     relative: Tensor | None
     spread: Tensor | None
@@ -68,7 +70,8 @@ class GroupKernel(nn.Module):
     ) -> None:
         """Make parameters and constants; `reset_parameters` draws the weights."""
         super().__init__()
-        self.in_type, self.out_type, self.kernel_size, self.filters = in_type, out_type, kernel_size, filters
+        self.in_type, self.out_type, self.filters = in_type, out_type, filters
+        self.kernel_size = self.side = kernel_size
         self.pieces = _pieces(in_type, out_type, kernel_size, filters)
         if self.pieces[-1].stop == 0:
             raise ValueError(
@@ -99,7 +102,7 @@ class GroupKernel(nn.Module):
             w, columns = self.weight.to(exact).flatten(), len(self.in_type.blocks)
             parts = [self._part(w[p.start : p.stop].view(p.shape), p) for p in self.pieces]
             dense = joined([joined(parts[i : i + columns]) for i in range(0, len(parts), columns)], 0)
-            return torch.unflatten(dense, 2, (self.kernel_size,) * self.in_type.group.dim).to(self.weight.dtype)
+            return torch.unflatten(dense, 2, (self.side,) * self.in_type.group.dim).to(self.weight.dtype)
 
     def dense_bias(self) -> Tensor | None:
         """Return the bias of every channel, or `None`."""
@@ -109,6 +112,23 @@ class GroupKernel(nn.Module):
         if self.spread is None:
             return by_channel(self.bias, self.out_type, 0)
         return self.bias @ self.spread.to(self.bias.dtype)
+
+    def _remembered(self, what: str, make: Callable[[], Tensor]) -> Tensor:
+        """Make an expanded weight; without gradients keep it while the weights hold the same numbers."""
+        weight = self.weight
+        learning = torch.is_grad_enabled() and weight.requires_grad
+        traced = torch.compiler.is_compiling() or not isinstance(weight, nn.Parameter)  # functional_call, vmap
+        if learning or traced or weight.device.type != "cpu":
+            return make()
+        cached = self._cache
+        if cached is None or cached[0] != what or cached[1].dtype != weight.dtype or not torch.equal(cached[1], weight):
+            with torch.inference_mode(False), torch.no_grad():  # what is kept may be needed for training others
+                cached = self._cache = (what, weight.detach().clone(), make())
+        return cached[2]
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the cached kernel out of pickles and copies."""
+        return {**self.__dict__, "_cache": None}
 
     def _part(self, w: Tensor, piece: Piece) -> Tensor:
         """Return the kernel `(channels, channels, taps)` between two blocks of fields."""
@@ -136,11 +156,11 @@ class GroupKernel(nn.Module):
             return torch.tensor(array, dtype=dtype, device="cpu").to(device)
 
         if any(piece.constants is None for piece in self.pieces):
-            self.basis = constant(self.filters.basis(group, self.kernel_size), dtype)
+            self.basis = constant(self.filters.basis(group, self.side), dtype)
             self.relative = constant(pairs(group))
         for piece in self.pieces:
             if piece.constants is not None:
-                kernels = space(self.filters, self.kernel_size, piece.out, piece.into).basis
+                kernels = space(self.filters, self.side, piece.out, piece.into).basis
                 setattr(
                     self, piece.constants, constant(kernels.reshape(len(kernels), math.prod(kernels.shape[1:])), dtype)
                 )

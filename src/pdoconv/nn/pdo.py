@@ -15,7 +15,7 @@ class PDOConv(GroupConv):
     Args:
         in_type: Type of the input.
         out_type: Type of the output.
-        kernel_size: Odd side of the kernel.
+        kernel_size: Side of the kernel; even ones turn about the point between their middle pixels.
         filters: PDO family; default `pdoconv.filters.default(dim, kernel_size)`.
         frame_offset: Constant angle of the frame in radians, instead of the family's own; in the plane only.
         **kwargs: `stride`, `padding`, `dilation`, `bias`, `padding_mode`, `init`, `method`, `device`, `dtype`.

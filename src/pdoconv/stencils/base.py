@@ -42,8 +42,14 @@ def discretise(operator: Operator, stencils: Stencils, size: int) -> Matrix:
 
 
 def offsets(dim: int, size: int) -> NDArray[np.float64]:
-    """Return the positions `(size ** dim, dim)` of the taps, in the order of the flattened weights: x right, y up."""
-    line = np.arange(size) - size // 2
+    """Return the positions `(size ** dim, dim)` of the taps about the centre, in the order of the flattened weights.
+
+    x points right, y up. On even sides the centre lies between pixels and all positions are half-integers.
+
+    >>> offsets(1, 4).ravel().tolist()
+    [-1.5, -0.5, 0.5, 1.5]
+    """
+    line = np.arange(size) - (size - 1) / 2
     arrays = np.meshgrid(*[line] * dim, indexing="ij")
     columns = [sign * arrays[axis] for axis, sign in map(axis_of, range(dim))]
     return np.stack(columns, axis=-1).reshape(-1, dim).astype(np.float64)

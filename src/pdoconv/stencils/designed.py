@@ -170,8 +170,8 @@ def _design(m: int, n: int, dim: int, size: int, scheme: BandLimited) -> NDArray
             break
     else:
         raise ValueError(
-            f"A kernel of {size} points a side cannot carry an operator of order {n}: use kernel_size={n + 1 | 1} or "
-            f"operators of lower order."
+            f"A kernel of {size} points a side cannot carry an operator of order {n}: use "
+            f"kernel_size={n + 1 + (n + 1 - size) % 2} or operators of lower order."
         )
     _, s, vt = np.linalg.svd(conditions)
     free = vt[(s > 1e-10 * s[0]).sum() :].T
@@ -230,11 +230,12 @@ def _block_diagonal(blocks: list[Matrix]) -> Matrix:
 def _parity_basis(operator: Operator, size: int) -> Matrix:
     """Return orthonormal columns `(taps, unknowns)`: even or odd in each coordinate, as the operator is."""
     reach, identity = size // 2, np.eye(size)
+    right, left = identity[:, size - reach :], identity[:, :reach][:, ::-1]
+    centre = identity[:, reach : size - reach]  # none on even sides
+    odd, even = (right - left) / math.sqrt(2), (right + left) / math.sqrt(2)
     total = np.ones((1, 1))
     for n in operator.terms[0][0]:
-        right, left = identity[:, reach + 1 :], identity[:, :reach][:, ::-1]
-        odd, even = (right - left) / math.sqrt(2), (right + left) / math.sqrt(2)
-        line = odd if n % 2 else np.column_stack([identity[:, reach], even])
+        line = odd if n % 2 else np.column_stack([centre, even])
         total = np.asarray(np.kron(line, total))  # the last coordinate is the first axis
     return total
 
@@ -265,8 +266,8 @@ def _gaussian_derivative(operator: Operator, sigma: float, size: int) -> Matrix:
 
 
 def _gaussian_line(n: int, sigma: float, size: int) -> Matrix:
-    """Return the weights of the n-th derivative of an image smoothed by a Gaussian, at the pixels of one line."""
-    x = (np.arange(size) - size // 2) / sigma
+    """Return the weights of the n-th derivative of an image smoothed by a Gaussian, at the taps of one line."""
+    x = (np.arange(size) - (size - 1) / 2) / sigma
     previous, hermite = np.zeros(size), np.ones(size)
     for i in range(n):
         previous, hermite = hermite, x * hermite - i * previous

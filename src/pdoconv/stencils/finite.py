@@ -58,6 +58,15 @@ def truncation_constant(n: int, accuracy: int = 2) -> float:
     return float((w * x.astype(np.float64) ** (n + accuracy)).sum() / factorial(n + accuracy))
 
 
+def require_centre(scheme: str, size: int) -> None:
+    """Raise `ValueError` for kernels of even side, which have no centre pixel."""
+    if size % 2 == 0:
+        raise ValueError(
+            f"{scheme} need an odd kernel_size, received {size}: Gaussian and band-limited stencils have even sides "
+            f"too (filters.pdo(stencils=stencils.gaussian()))."
+        )
+
+
 def product(lines: list[Matrix], size: int) -> Matrix:
     """Return the product stencil of one line of weights a coordinate, each zero-padded to `size`; y points up."""
     stencil = np.ones((1,) * len(lines))
@@ -86,8 +95,9 @@ class FiniteDifference:
         """Return the product stencil, zero-padded to `size` in every direction.
 
         Raises:
-            ValueError: If a 1-D scheme is wider than `size`.
+            ValueError: If `size` is even or a 1-D scheme is wider.
         """
+        require_centre("Finite differences", size)
         lines = [centred(n, self.accuracy) for n in exponents]
         for n, w in zip(exponents, lines, strict=True):
             if len(w) > size:

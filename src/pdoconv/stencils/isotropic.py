@@ -16,7 +16,7 @@ import numpy as np
 
 from pdoconv.grid import Matrix
 from pdoconv.operators import Exponents, Operator
-from pdoconv.stencils.finite import exact_moments, product, truncation_constant
+from pdoconv.stencils.finite import exact_moments, product, require_centre, truncation_constant
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,9 @@ class Isotropic:
         """Return the stencil of one monomial derivative.
 
         Raises:
-            ValueError: If the order of the derivative is not below `size`.
+            ValueError: If `size` is even or the order of the derivative is not below it.
         """
+        require_centre("Isotropic stencils", size)
         if sum(exponents) >= size:
             raise ValueError(
                 f"A kernel of {size} points a side cannot carry an operator of order {sum(exponents)}: use "
