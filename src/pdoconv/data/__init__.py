@@ -3,6 +3,9 @@
 from pdoconv.data.augment import Augment as Augment
 from pdoconv.data.cifar import cifar10 as cifar10
 from pdoconv.data.cifar import cifar100 as cifar100
+from pdoconv.data.digit_scenes import DigitScenes as DigitScenes
+from pdoconv.data.digit_scenes import Scenes as Scenes
+from pdoconv.data.digit_scenes import digit_scenes as digit_scenes
 from pdoconv.data.flows import FlowPairs as FlowPairs
 from pdoconv.data.flows import flow_pairs as flow_pairs
 from pdoconv.data.mnist_rot import MnistRot as MnistRot

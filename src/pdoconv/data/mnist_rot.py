@@ -175,11 +175,12 @@ def rotate(images: Images, angles: NDArray[np.float64]) -> Images:
         images: `(n, side, side)`.
         angles: `(n,)` radians.
     """
-    parts = list(progress(_rotated_parts(images, angles), total=-(-len(images) // 2000), title="rotating digits"))
+    parts = list(progress(rotated_parts(images, angles), total=-(-len(images) // 2000), title="rotating digits"))
     return np.concatenate(parts)
 
 
-def _rotated_parts(images: Images, angles: NDArray[np.float64]) -> Iterator[Images]:
+def rotated_parts(images: Images, angles: NDArray[np.float64]) -> Iterator[Images]:
+    """Yield what `rotate` returns in parts of 2000 images."""
     side = images.shape[1]
     centre = (side - 1) / 2
     x, y = np.meshgrid(np.arange(side) - centre, centre - np.arange(side))  # y up
