@@ -4,6 +4,7 @@ from conftest import relative
 from torch import nn
 
 import pdoconv as pdo
+from pdoconv.convert import convert
 from pdoconv.export import to_onnx
 
 C8 = pdo.cyclic(8)
@@ -147,3 +148,34 @@ def test_synchronised_networks_export_as_others():
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in plain.modules())
     assert relative(plain(x), net.eval()(x)) < 1e-6
     assert type(net[1]).__name__ == "SynchronisedBatchNorm2d"  # the net itself stays as it is
+
+
+def test_converted_networks_are_folded():
+    """BatchNorm goes into the convolution of stacks that it alone reads: plain, depthwise and transposed."""
+    net = nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU(),
+        nn.Conv2d(4, 4, 3, padding=1, groups=4), nn.BatchNorm2d(4), nn.ReLU(),
+        nn.ConvTranspose2d(4, 3, 2, stride=2), nn.BatchNorm2d(3, affine=False), nn.ReLU(), nn.BatchNorm2d(3),
+    )  # fmt: skip
+    twin = convert(net, "p4", output="regular", example=torch.zeros(1, 2, 8, 8))
+    for part in twin.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.running_mean.normal_()
+            part.running_var.uniform_(0.5, 1.5)
+    twin = twin.double().eval()
+    plain, x = pdo.export(twin), torch.randn(2, 2, 8, 10, dtype=torch.float64)
+    assert relative(plain(x), twin(x)) < 1e-12
+    assert sum(isinstance(part, nn.BatchNorm2d) for part in twin.modules()) == 4
+    assert sum(isinstance(part, nn.BatchNorm2d) for part in plain.modules()) == 1  # the last one follows no convolution
+
+
+def test_networks_with_a_pde_are_folded_beside_it():
+    """What cannot be traced holds no BatchNorm, so it is stepped over."""
+    field = C8.regular(1)
+    rate = pdo.Sequential(pdo.PDOConv2d(field, field, padding=2), nn.ELU())
+    net = pdo.Sequential(pdo.PDOConv2d(C8.trivial(1), field), pdo.BatchNorm2d(field), pdo.pde.PDEBlock(rate, steps=2))
+    warmed(net, 1, 12, 12)
+    x = torch.randn(2, 1, 12, 12)
+    plain = pdo.export(net)
+    assert relative(plain(x), net(x)) < 1e-5
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in plain.modules())

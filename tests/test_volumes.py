@@ -14,6 +14,7 @@ import pdoconv as pdo
 from pdoconv.cli import app
 from pdoconv.data import Split, shapes
 from pdoconv.data.shapes import TETRACUBES, centred, draw, orientations
+from pdoconv.export import OnnxFile
 from pdoconv.grid import move
 from pdoconv.models import volume_plain, volume_small
 from pdoconv.recipes import VolumesSmall, recipe, volumes_small
@@ -183,7 +184,12 @@ def test_command_line(filters, tmp_path, monkeypatch):
     assert shown.exit_code == 1
     assert "classifies volumes" in shown.output
     written = []
-    monkeypatch.setattr(sys.modules["pdoconv.export"], "to_onnx", lambda net, path, shape: written.append(shape))
+
+    def to_onnx(net, path, shape):
+        written.append(shape)
+        return OnnxFile(("batch", *shape[1:]), 25, "")
+
+    monkeypatch.setattr(sys.modules["pdoconv.export"], "to_onnx", to_onnx)
     shown = cli("export", run, "--onnx", tmp_path / "net.onnx")
     assert shown.exit_code == 0, shown.output
     assert written == [(1, 1, 15, 15, 15)]

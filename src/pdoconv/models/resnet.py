@@ -104,8 +104,20 @@ def halved(x: Tensor) -> Tensor:
     >>> halved(torch.arange(5.0).view(1, 1, 1, 5))
     tensor([[[[0.5000, 2.0000, 3.5000]]]])
     """
+    if torch.compiler.is_exporting():
+        return _halved_of_any_side(x)
     odd = [side % 2 for side in x.shape[2:]]
     return F.avg_pool2d(x, [2 + o for o in odd], 2, odd, count_include_pad=False)
+
+
+def _halved_of_any_side(x: Tensor) -> Tensor:
+    """Return the same, to rounding, by operations that do not depend on the side: an exported network takes any."""
+    for axis in (2, 3):
+        pair, triple, border = ([n if axis == a else o for a in (2, 3)] for n, o in ((2, 1), (3, 1), (1, 0)))
+        even = F.avg_pool2d(x, pair, pair, ceil_mode=True, count_include_pad=False)
+        odd = F.avg_pool2d(x, triple, pair, border, count_include_pad=False)
+        x = torch.where(torch.scalar_tensor(x.shape[axis] % 2, device=x.device) > 0, odd, even)
+    return x
 
 
 torch.fx.wrap("halved")  # one step to `export`, whose tracing knows no sides

@@ -94,6 +94,8 @@ class LearnedPDE(nn.Module):
         self.steps, self.channels, self.indicators, self.time = steps, channels, indicators, time
         self.solver, self.checkpoint, self.limit, self.bounded, self.hidden = solver, checkpoint, limit, bounded, hidden
         self.derivatives = Derivatives(stencils=stencils, kernel_size=kernel_size, padding=padding)
+        second = self.derivatives._weights()  # a plain number, for those who trace the steps
+        self._largest_symbol = float((second[2] + second[4]).abs().sum())
         self.coefficients = nn.Parameter(torch.zeros(steps, self.fields, self.count))
         if bounded:
             self.log_scale = nn.Parameter(torch.tensor([0.1, 0.3]).log()[:, None].repeat(steps, 1, self.fields))
@@ -203,7 +205,7 @@ class LearnedPDE(nn.Module):
         found = self.taken(k) @ inv
         if self.hidden:
             found = found + self.outward[k] @ F.relu(self.inward @ inv + self.shift[k][:, None])
-        return found.reshape(self.fields, len(u), *u.shape[2:]).transpose(0, 1)
+        return found.reshape(self.fields, u.shape[0], *u.shape[2:]).transpose(0, 1)
 
     def invariants(self, k: int, u: Tensor) -> Tensor:
         """Return the invariants of the fields as step k takes them, `(batch, count, H, W)`."""
@@ -230,8 +232,7 @@ class LearnedPDE(nn.Module):
     @property
     def stable_diffusion(self) -> float:
         """Largest own diffusion that explicit Euler is stable with: 2 / (dt * largest symbol of the Laplacian)."""
-        w = self.derivatives.weight
-        return 2 * self.steps / (self.time * float((w[2] + w[4]).abs().sum()))
+        return 2 * self.steps / (self.time * self._largest_symbol)
 
     @property
     def _laplacians(self) -> slice:
@@ -255,10 +256,10 @@ class LearnedPDE(nn.Module):
                 f"LearnedPDE: expected indicators {(batch, self.indicators, *space)} of {image.dtype}, received "
                 f"{tuple(indicator.shape)} of {indicator.dtype}."
             )
-        masks = {(b, c, *space) for b in (1, batch) for c in (1, self.channels)}
+        masks = [(b, c, *space) for b in (1, batch) for c in (1, self.channels)]
         if known is not None and tuple(known.shape) not in masks:
             raise ValueError(
-                f"LearnedPDE: expected known pixels of a shape in {sorted(masks)}, received {tuple(known.shape)}."
+                f"LearnedPDE: expected known pixels of a shape in {sorted(set(masks))}, received {tuple(known.shape)}."
             )
         return torch.cat([indicator, image], dim=1)
 

@@ -4,13 +4,14 @@ import copy
 import operator
 import warnings
 from collections import OrderedDict
-from pathlib import Path
 from typing import cast
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from pdoconv.export.stacks import OpenedConv, OpenedLinear
 from pdoconv.nn import (
     AvgPool,
     BatchNorm,
@@ -23,9 +24,18 @@ from pdoconv.nn import (
     Sequential,
     VectorOutput,
 )
+from pdoconv.nn.domain import DomainBatchNorm2d
+from pdoconv.nn.stacked import StackedConv, StackedLinear
 from pdoconv.nn.synchronised import unsynchronise
+from pdoconv.nn.transposed import GroupConvTranspose
+from pdoconv.nn.upsample import LINEAR, Upsample
 
 CONVOLUTIONS: dict[int, type[nn.Conv1d | nn.Conv2d | nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+TRANSPOSED: dict[int, type[nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d]] = {
+    1: nn.ConvTranspose1d,
+    2: nn.ConvTranspose2d,
+    3: nn.ConvTranspose3d,
+}
 NORMS: dict[int, type[nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d]] = {
     1: nn.BatchNorm1d,
     2: nn.BatchNorm2d,
@@ -39,8 +49,9 @@ DROPOUTS = (FieldDropout, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 def export(net: nn.Module) -> nn.Module:
     """Return an ordinary module for inference: `nn.Conv*d` with BatchNorm folded in; `net` itself stays as it is.
 
-    Group convolutions become `nn.Conv1d`, `nn.Conv2d` or `nn.Conv3d` with the expanded kernels, group pooling, norms
-    and gates become traced tensor calls, dropout goes. BatchNorm that follows a convolution is folded into it;
+    Group convolutions become `nn.Conv1d`, `nn.Conv2d` or `nn.Conv3d` with the expanded kernels, transposed ones
+    `nn.ConvTranspose*d`, those of converted networks such layers between changes of shape. Group pooling, norms and
+    gates become traced tensor calls, dropout goes. BatchNorm that follows a convolution is folded into it;
     where the order of calls in `forward` cannot be traced, BatchNorm stays as torch's, with a warning. Outputs agree
     with `net.eval()` to rounding.
 
@@ -54,7 +65,11 @@ def export(net: nn.Module) -> nn.Module:
     >>> export(PDOConv2d(cyclic(4).trivial(1), cyclic(4).regular(2), padding=2))
     Conv2d(1, 8, kernel_size=(5, 5), stride=(1, 1), padding=(2, 2))
     """
-    plain = _replace(unsynchronise(copy.deepcopy(net).eval()), {})
+    plain = unsynchronise(copy.deepcopy(net).eval())
+    for part in plain.modules():
+        if isinstance(folds := getattr(part, "folds", None), dict):  # of `pdoconv.convert`, whose code is any
+            _fold_stacks(cast(nn.Module, part.net), folds)
+    plain = _replace(plain, {})
     for parameter in plain.parameters():
         parameter.requires_grad_(False)
     _fold_batch_norm(plain)
@@ -63,12 +78,38 @@ def export(net: nn.Module) -> nn.Module:
     return _without_identities(plain)
 
 
+def _fold_stacks(net: nn.Module, folds: dict[str, str]) -> None:
+    """Fold each BatchNorm into the convolution of stacks that it alone reads; both are given by their paths."""
+    modules = dict(net.named_modules())
+    for conv_path, norm_path in folds.items():
+        conv, norm = modules.get(conv_path), modules.get(norm_path)
+        if not isinstance(conv, StackedConv) or not isinstance(norm, _BatchNorm):
+            continue
+        if norm.running_mean is None or norm.running_var is None:
+            continue
+        scale = torch.rsqrt(norm.running_var + norm.eps) * (1.0 if norm.weight is None else norm.weight.detach())
+        bias = (0.0 if conv.bias is None else conv.bias.detach()) - norm.running_mean
+        shift = 0.0 if norm.bias is None else norm.bias.detach()
+        conv.weight = nn.Parameter(conv.weight.detach() * scale[:, None, None, None])
+        conv.bias = nn.Parameter(bias * scale + shift)
+        _set(net, norm_path, nn.Identity())
+
+
 def _replace(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
     """Replace this package's layers by torch's, depth first."""
     if isinstance(module, GroupConv | HarmonicConv2d):
         return _plain_conv(module)
+    if isinstance(module, GroupConvTranspose):
+        return _plain_transposed(module)
+    if isinstance(module, StackedConv):
+        return OpenedConv(module).eval()
+    if isinstance(module, StackedLinear):
+        return OpenedLinear(module).eval()
     if isinstance(module, BatchNorm):
         return _plain_norm(module)
+    if isinstance(module, Upsample):
+        mode = LINEAR[module.in_type.group.dim] if module.mode == "linear" else "nearest"
+        return nn.Upsample(scale_factor=module.scale_factor, mode=mode)
     if isinstance(module, VectorOutput):
         return _plain_vectors(module)
     if isinstance(module, PointwiseActivation) and isinstance(module.function, nn.Module):
@@ -103,6 +144,25 @@ def _plain_conv(layer: GroupConv | HarmonicConv2d) -> nn.Module:
         layer.dilation,
         bias=bias is not None,
         padding_mode=layer.padding_mode,
+        device=weight.device,
+        dtype=weight.dtype,
+    )
+    conv.weight.data = weight
+    if bias is not None and conv.bias is not None:
+        conv.bias.data = bias.detach()
+    return conv.eval()
+
+
+def _plain_transposed(layer: GroupConvTranspose) -> nn.Module:
+    weight, bias = layer.kernel().detach().transpose(0, 1).contiguous(), layer.dense_bias()
+    conv = TRANSPOSED[layer.in_type.group.dim](
+        weight.shape[0],
+        weight.shape[1],
+        layer.kernel_size,
+        layer.stride,
+        layer.padding,
+        bias=bias is not None,
+        dilation=layer.dilation,
         device=weight.device,
         dtype=weight.dtype,
     )
@@ -165,13 +225,24 @@ def _plain_norm(layer: BatchNorm) -> nn.Module:
     return norm.eval()
 
 
+class _Tracer(fx.Tracer):
+    """Step over modules without a BatchNorm to fold, such as PDEs: their own `forward` need not be traceable."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        norms = tuple(NORMS.values())
+        inside = any(isinstance(part, norms) for part in m.modules() if part is not m)
+        known = isinstance(m, DomainBatchNorm2d) or hasattr(m, "folds")
+        return super().is_leaf_module(m, module_qualified_name) or known or not inside
+
+
 def _fold_batch_norm(net: nn.Module) -> None:
     """Fold every BatchNorm whose only input is a convolution that nothing else reads."""
-    norms, convolutions = tuple(NORMS.values()), tuple(CONVOLUTIONS.values())
-    if not any(isinstance(m, norms) for m in net.modules() if m is not net):
+    norms, transposed = tuple(NORMS.values()), tuple(TRANSPOSED.values())
+    convolutions = (*CONVOLUTIONS.values(), *transposed)
+    if hasattr(net, "folds") or not any(isinstance(m, norms) for m in net.modules() if m is not net):
         return
     try:
-        graph = fx.Tracer().trace(net)
+        graph = _Tracer().trace(net)
     except Exception as error:  # fx raises many kinds for code that depends on data
         warnings.warn(f"export: forward cannot be traced, BatchNorm is not folded: {error}", stacklevel=3)
         return
@@ -183,7 +254,9 @@ def _fold_batch_norm(net: nn.Module) -> None:
         norm, conv = modules[str(node.target)], modules[str(source.target)]
         once = sum(n.op == "call_module" and n.target in (node.target, source.target) for n in graph.nodes) == 2
         if isinstance(norm, norms) and isinstance(conv, convolutions) and len(source.users) == 1 and once:
-            _set(net, str(source.target), fuse_conv_bn_eval(conv, norm))
+            if isinstance(conv, transposed) and conv.groups > 1:
+                continue  # torch does not fuse these
+            _set(net, str(source.target), fuse_conv_bn_eval(conv, norm, isinstance(conv, transposed)))
             _set(net, str(node.target), nn.Identity())
 
 
@@ -198,38 +271,3 @@ def _without_identities(net: nn.Module) -> nn.Module:
         return net
     kept = [_without_identities(m) for m in net if not isinstance(m, nn.Identity)]
     return nn.Sequential(*kept).eval()
-
-
-def to_onnx(net: nn.Module, path: Path, shape: tuple[int, ...]) -> None:
-    """Export a network to an ONNX file with a free batch size, and check it in onnxruntime.
-
-    Args:
-        net: The network.
-        path: File to write; its folder must exist.
-        shape: Shape of an input, `(1, channels, *space)`.
-
-    Raises:
-        FileNotFoundError: If the folder does not exist.
-        ValueError: If onnxruntime's outputs differ from torch's.
-    """
-    import onnxruntime
-
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"Folder {path.parent} does not exist: make it first.")
-    plain = export(net)
-    x = torch.randn(2, *shape[1:], generator=torch.Generator().manual_seed(0))
-    batch = {0: torch.export.Dim.DYNAMIC}
-    program = torch.onnx.export(plain, (x,), dynamo=True, dynamic_shapes=(batch,), input_names=["x"], verbose=False)
-    partial = path.with_name(path.name + ".part")
-    try:
-        cast(torch.onnx.ONNXProgram, program).save(str(partial), external_data=False)
-        session = onnxruntime.InferenceSession(str(partial), providers=["CPUExecutionProvider"])
-        theirs = torch.from_numpy(session.run(None, {"x": x.numpy()})[0])
-        with torch.no_grad():
-            ours = plain(x)
-        error = float((theirs - ours).abs().max() / ours.abs().max())
-        if not error < 1e-3:
-            raise ValueError(f"ONNX outputs differ from torch's by {error:.1e} of the largest: nothing was written.")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

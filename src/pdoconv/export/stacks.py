@@ -1,0 +1,66 @@
+"""Layers of stacks as ordinary torch layers between two changes of shape."""
+
+import torch
+from torch import Tensor, nn
+
+from pdoconv.nn.stacked import StackedConv, StackedLinear
+
+CONVOLUTIONS: dict[tuple[int, bool], type[nn.Module]] = {
+    (1, False): nn.Conv1d,
+    (2, False): nn.Conv2d,
+    (3, False): nn.Conv3d,
+    (1, True): nn.ConvTranspose1d,
+    (2, True): nn.ConvTranspose2d,
+    (3, True): nn.ConvTranspose3d,
+}
+
+
+class OpenedConv(nn.Module):
+    """An ordinary convolution of all channels of all entries of a stack."""
+
+    def __init__(self, layer: StackedConv) -> None:
+        """Expand the kernel."""
+        super().__init__()
+        kernel, bias, groups = layer.arranged()
+        stride, padding, dilation = layer.geometry
+        ins, outs = (kernel.shape[1] * groups, kernel.shape[0]) if not layer.transposed else kernel.shape[:2]
+        outs = outs * groups if layer.transposed else outs
+        self.before, self.layout = layer.before, layer.layout
+        self.conv = CONVOLUTIONS[layer.in_type.group.dim, layer.transposed](
+            ins,
+            outs,
+            layer.side,
+            stride,
+            padding,
+            dilation=dilation,
+            groups=groups,
+            bias=bias is not None,
+            padding_mode=layer.padding_mode,
+        )
+        self.conv.weight = nn.Parameter(kernel.detach().contiguous())
+        if bias is not None:
+            self.conv.bias = nn.Parameter(bias.detach())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(batch * |G|, in_channels, *space)` to `(batch * |G|, out_channels, *space')`."""
+        y: Tensor = self.conv(self.layout.opened(x if self.before is None else self.before(x)))
+        return self.layout.closed(y)
+
+
+class OpenedLinear(nn.Module):
+    """An ordinary linear layer of all channels of all entries of a stack."""
+
+    def __init__(self, layer: StackedLinear) -> None:
+        """Expand the matrix."""
+        super().__init__()
+        matrix, bias = layer.arranged()
+        self.order = layer.order
+        self.linear = nn.Linear(matrix.shape[1], matrix.shape[0], bias is not None)
+        self.linear.weight = nn.Parameter(matrix.detach())
+        if bias is not None:
+            self.linear.bias = nn.Parameter(bias.detach())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(batch * |G|, ..., in)` to `(batch * |G|, ..., out)`."""
+        x = x.reshape(-1, self.order, *x.shape[1:]).movedim(1, -2).flatten(-2)
+        return torch.unflatten(self.linear(x), -1, (self.order, -1)).movedim(-2, 1).flatten(0, 1)
