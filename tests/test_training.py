@@ -113,9 +113,10 @@ def test_damaged_model_is_not_used(finished, tmp_path):
         copy.model.write_bytes(damaged)
         with pytest.raises(ValueError, match="damaged or of another network"):
             copy.load_model()
-    marked = json.loads(whole[8 : 8 + int.from_bytes(whole[:8], "little")])["__metadata__"]["filters"].encode()
+    metadata = json.loads(whole[8 : 8 + int.from_bytes(whole[:8], "little")])["__metadata__"]
+    marked = json.loads(metadata["pdoconv"])["filters"][0].encode()
     copy.model.write_bytes(whole.replace(marked, b"0" * len(marked)))
-    with pytest.raises(ValueError, match="made with filters 0000"):
+    with pytest.raises(ValueError, match="made with filters '0000"):
         copy.load_model()
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ValueError, match="cannot be understood"):

@@ -1,6 +1,5 @@
 """What `pdoconv restore` does: a picture's file goes in, the restored picture and plates to look at come out."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from pdoconv.measure import psnr, ssim
 from pdoconv.pde.restore import LUMA, Running, start
 from pdoconv.pde.tasks import Task, task
 from pdoconv.progress import progress
+from pdoconv.writing import whole_file
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF"}
 DEEP = ("PNG", "TIFF")  # formats that hold gray pictures of 16 bits
@@ -233,9 +233,5 @@ def _save(values: NDArray[Any], file: Path, form: str, bits: int) -> None:
 
 def _write(file: Path, write: Callable[[Path], None]) -> None:
     """Write beside and rename: no reader meets half a picture."""
-    partial = file.with_name(f"{file.stem}.{os.getpid()}.part{file.suffix}")
-    try:
+    with whole_file(file, ending=file.suffix) as partial:
         write(partial)
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)

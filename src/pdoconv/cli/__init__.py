@@ -1,8 +1,8 @@
-"""Command line: `pdoconv train | evaluate | measure | compare | restore | export | table`."""
+"""Command line: `pdoconv train | evaluate | measure | compare | restore | export | save | table`."""
 
 import typer
 
-from pdoconv.cli.tools import compare, evaluate, export, measure, restore, table
+from pdoconv.cli.tools import compare, evaluate, export, measure, restore, save, table
 from pdoconv.cli.train import BareResume, train
 
 app = typer.Typer(
@@ -11,7 +11,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command(cls=BareResume)(train)
-for command in (evaluate, measure, compare, restore, export, table):
+for command in (evaluate, measure, compare, restore, export, save, table):
     app.command()(command)
 
 

@@ -1,4 +1,4 @@
-"""`pdoconv evaluate | measure | compare | restore | export | table`."""
+"""`pdoconv evaluate | measure | compare | restore | export | save | table`."""
 
 import json
 import sys
@@ -124,21 +124,31 @@ def restore(
 
 
 @plain_errors
-def export(run: Run, onnx: Annotated[Path, typer.Option(help="File to write.")] = Path("model.onnx")) -> None:
-    """Write a trained run as ONNX: ordinary convolutions, BatchNorm folded, any batch size."""
-    from pdoconv.export import to_onnx
+def export(
+    run: Run,
+    onnx: Annotated[Path, typer.Option(help="File to write.")] = Path("model.onnx"),
+    precision: Annotated[
+        str, typer.Option(help="float32; bfloat16: of the weights; int8: measured on training images.")
+    ] = "float32",
+) -> None:
+    """Write a trained run as ONNX: plain convolutions, BatchNorm folded, any batch size, and image size if possible."""
+    from pdoconv.training.folder import RunFolder
+    from pdoconv.training.onnx_run import onnx_run
+
+    print("\n".join(onnx_run(RunFolder(run), onnx, precision)))
+
+
+@plain_errors
+def save(
+    run: Run,
+    file: Annotated[Path, typer.Argument(help="File to write, *.safetensors.")],
+    white: Annotated[float, typer.Option(help="Intensity of white in the run's data; 1 for volumes.")] = 255.0,
+) -> None:
+    """Write a trained run as one file for pdoconv.load: the network, its weights, and what its inputs need."""
     from pdoconv.training.folder import RunFolder
 
-    folder = RunFolder(run)
-    _, settings = folder.read_config()
-    net, mean, std = folder.load_model()
-    shape = (settings.channels, *settings.image_shape)
-    to_onnx(net, onnx, (1, *shape))
-    numbers = (", ".join(f"{value:.4f}" for value in values.flatten().tolist()) for values in (mean, std))
-    print(
-        f"ONNX model: {onnx}. Inputs: (batch, {', '.join(map(str, shape))}), "
-        "(pixel - mean) / std of each channel, mean {}, std {}.".format(*numbers)
-    )
+    RunFolder(run).publish(file, white=white)
+    print(f"Model: {file}. Load it with pdoconv.load; inputs are floats in [0, 1].")
 
 
 @plain_errors

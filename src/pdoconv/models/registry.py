@@ -6,6 +6,9 @@ from typing import Any
 
 from torch import nn
 
+from pdoconv.files.made import noted
+from pdoconv.filters import family
+from pdoconv.models.denoiser import denoiser
 from pdoconv.models.e2cnn import e2cnn
 from pdoconv.models.hexaconv import hexaconv_p6, hexaconv_p6m
 from pdoconv.models.hnet import hnet
@@ -29,6 +32,8 @@ from pdoconv.models.resnets import (
 )
 from pdoconv.models.roteqnet import roteqnet
 from pdoconv.models.sfcnn import sfcnn
+from pdoconv.models.unet import unet
+from pdoconv.pointgroups import group as group_of
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "z2cnn": z2cnn,
@@ -55,6 +60,8 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "neural-ode": neural_ode,
     "neural-ode-resnet": neural_ode_resnet,
     "neural-pde": neural_pde,
+    "pdo-unet": unet,
+    "pdo-denoiser": denoiser,
 }
 """Functions that return a network, by the name of the network."""
 
@@ -69,20 +76,24 @@ def create(name: str, **config: Any) -> nn.Module:
 
     Args:
         name: One of `names()`.
-        **config: Arguments of the network's function, such as `classes=100`.
+        **config: Arguments of the network's function, such as `classes=100`. Groups and filter families may be names
+            here, `group="p8"`, `filters="gaussian"`, so that a configuration can be plain JSON.
 
     Raises:
-        ValueError: If the name is not known, or the network has no such argument.
+        ValueError: If a name is not known, or the network has no such argument.
 
     >>> sum(p.numel() for p in create("p4cnn").parameters())
     24680
     """
     if name not in MODELS:
         raise ValueError(f"Unknown network {name!r}: expected one of {', '.join(MODELS)}.")
+    for key, find in (("group", group_of), ("filters", family)):
+        if isinstance(config.get(key), str):
+            config[key] = find(config[key])
     known = inspect.signature(MODELS[name])
     try:
         known.bind(**config)
-        return MODELS[name](**config)
+        return noted(MODELS[name])(**config)
     except TypeError as error:
         if "unexpected keyword argument" not in str(error):
             raise

@@ -19,6 +19,7 @@ from pdoconv.pde.invariants import names
 from pdoconv.pde.learned import LearnedPDE
 from pdoconv.pde.tasks import TASKS
 from pdoconv.stencils import FiniteDifference, Isotropic
+from pdoconv.writing import whole_file
 
 VERSION = 1
 DIGITS = 5
@@ -70,6 +71,7 @@ def save(
         about: How it was trained (recipe, data, commit, PSNR): anything that JSON can hold.
 
     Raises:
+        OSError: If the file cannot be written.
         ValueError: If a number is not finite, an argument is out of range, or derivatives are from other stencils than
             `finite_difference` and `isotropic`.
     """
@@ -110,14 +112,8 @@ def save(
         text = _written(content) + "\n"
     except (TypeError, ValueError) as error:
         raise ValueError(f"save: about holds what JSON cannot: {error}.") from error
-    file = Path(path)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f"{file.name}.{os.getpid()}.part")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(Path(path)) as file:
+        file.write_text(text, encoding="utf-8")
 
 
 def load(path: str | os.PathLike[str]) -> LearnedPDE:

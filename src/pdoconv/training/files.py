@@ -5,36 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from safetensors import SafetensorError
+from pdoconv.writing import whole_file as whole_file
 
 try:
     import fcntl
 except ModuleNotFoundError:  # Windows has none, and folders are not locked there
     fcntl = None  # type: ignore[assignment]
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Give a file beside `path` to be written; on the disk itself it takes the place of `path`, or goes if that failed.
-
-    Raises:
-        OSError: If it cannot be written, such as to a full disk; what was at `path` is still there.
-    """
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        with partial.open("r+b") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except (OSError, RuntimeError, SafetensorError) as error:  # torch's and safetensors' own for a full disk
-        raise OSError(
-            f"{path} could not be written ({error}): see that the disk has room and the folder is yours. What was "
-            f"there before is intact, and a run goes on with --resume."
-        ) from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 @contextmanager

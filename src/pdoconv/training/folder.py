@@ -14,15 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pdoconv.filters import fingerprint
-from pdoconv.nn import GroupConv
+from pdoconv.files import read as read_file
+from pdoconv.files import save as save_file
+from pdoconv.files.sizes import require_sizes
+from pdoconv.files.values import require_group_name
+from pdoconv.models import Normalise
 from pdoconv.recipes import Recipe, recipe
 from pdoconv.training.files import alone, whole_file
 from pdoconv.training.provenance import provenance
+
+SIZES = ("fields", "widths", "units", "kernel_size", "head")
+"""Settings that make a network large."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ class RunFolder:
         try:
             content = json.loads(self.config.read_text())
             return content["recipe"], recipe(content["recipe"])(**content["settings"])
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        except (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
             raise ValueError(f"{self.config} cannot be understood: {error}") from error
 
     def newest_checkpoint(self) -> Path | None:
@@ -152,15 +156,7 @@ class RunFolder:
 
     def save_model(self, net: nn.Module, name: str, settings: Recipe, mean: list[float], std: list[float]) -> None:
         """Write the weights with what is needed to read them safely."""
-        metadata = {
-            "recipe": name,
-            "settings": json.dumps(asdict(settings)),
-            "filters": filters_fingerprint(net),
-            "mean": json.dumps(mean),
-            "std": json.dumps(std),
-        }
-        with whole_file(self.model) as file:
-            save_file({k: v.contiguous() for k, v in net.state_dict().items()}, file, metadata)
+        save_file(net, self.model, about={"recipe": name, "settings": asdict(settings), "mean": mean, "std": std})
 
     def load_model(self) -> tuple[nn.Module, Tensor, Tensor]:
         """Return the trained net in eval mode, and mean and standard deviation of its inputs, `(channels, 1, 1)` each.
@@ -172,31 +168,48 @@ class RunFolder:
         _, settings = self.read_config()
         if not self.model.exists():
             raise FileNotFoundError(f"{self.path} has no trained model yet: finish it with 'train ... --resume'.")
-        net = settings.network()
         try:
-            with safe_open(self.model, "pt") as file:
-                metadata = file.metadata() or {}
-                state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dict
-            net.load_state_dict(state)
-        except (SafetensorError, RuntimeError, OSError) as error:
+            require_sizes("network", {key: value for key, value in asdict(settings).items() if key in SIZES})
+            require_group_name(getattr(settings, "group", ""))
+            saved = read_file(self.model, settings.network)
+        except ValueError as error:
             raise ValueError(f"{self.model} is damaged or of another network, and was not used: {error}") from error
-        expected = filters_fingerprint(net)
-        if metadata.get("filters") != expected:
-            raise ValueError(
-                f"{self.model} was made with filters {metadata.get('filters')}, this version has {expected}: use the "
-                f"version that wrote it, or train again."
-            )
-        mean, std = (
-            torch.tensor(json.loads(metadata[key]), dtype=torch.float64).view(-1, 1, 1) for key in ("mean", "std")
-        )
-        return net.eval(), mean, std
+        about = saved.about
+        mean, std = (_numbers(self.model, key, about.get(key), settings.channels) for key in ("mean", "std"))
+        return saved.model, mean, std
+
+    def publish(self, path: Path, *, white: float = 255.0) -> None:
+        """Write the trained net as one file for `pdoconv.load`, which takes images with intensities in [0, 1].
+
+        Its first layer standardises them; `about` holds recipe, settings and the measured result.
+
+        Args:
+            path: File to write.
+            white: What intensity 1 was in the data of the run: 255 for images of 8 bits, 1 for volumes.
+
+        Raises:
+            FileExistsError: If the file exists.
+            FileNotFoundError: If the run has not finished.
+            ValueError: If `white` is not above 0, or as `load_model` does.
+        """
+        if path.exists():
+            raise FileExistsError(f"{path} exists and is not overwritten: remove it, or choose another name.")
+        if not 0 < white < float("inf"):
+            raise ValueError(f"white must be above 0, the intensity of white in the data, received {white}.")
+        name, settings = self.read_config()
+        net, mean, std = self.load_model()
+        if not self.result.exists():
+            raise FileNotFoundError(f"{self.path} has no result yet: finish it with 'train ... --resume'.")
+        inputs = Normalise(*((numbers / white).flatten().tolist() for numbers in (mean, std)))
+        about = {"recipe": name, "settings": asdict(settings), "result": json.loads(self.result.read_text())}
+        save_file(nn.Sequential(inputs, net), path, about=about)
 
 
-def filters_fingerprint(net: nn.Module) -> str:
-    """Return the fingerprints of every distinct basis in a network, in order of appearance."""
-    layers = [m for m in net.modules() if isinstance(m, GroupConv)]
-    marks = [fingerprint(m.filters, m.in_type.group, m.kernel_size) for m in layers]
-    return ",".join(dict.fromkeys(marks))
+def _numbers(file: Path, key: str, found: object, channels: int) -> Tensor:
+    """Return mean or standard deviation of the inputs; `ValueError` if the file has none that can be."""
+    if not isinstance(found, list) or len(found) != channels or not all(isinstance(x, int | float) for x in found):
+        raise ValueError(f"{file} was not used: expected {key} of {channels} channels, received {found!a:.80}.")
+    return torch.tensor(found, dtype=torch.float64).view(-1, 1, 1)
 
 
 def _require_whole(checkpoint: Path) -> None:
