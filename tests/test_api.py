@@ -12,11 +12,12 @@ import pdoconv as pdo
 
 ROOT = Path(__file__).parents[1]
 NAMES = (
-    "AvgPool1d AvgPool2d AvgPool3d BatchNorm1d BatchNorm2d BatchNorm3d BlurPool1d BlurPool2d BlurPool3d FieldDropout "
-    "FieldType GatedActivation Group GroupConv1d GroupConv2d GroupConv3d GroupPool MaxPool1d MaxPool2d MaxPool3d "
-    "NormActivation NormPool PDOConv1d PDOConv2d PDOConv3d PointwiseActivation Representation Restrict Sequential "
-    "VectorOutput cyclic data dihedral equivariance_curve equivariance_error export filters group icosahedral measure "
-    "models nn o2 octahedral operators pde reflection so2 stencils tetrahedral"
+    "AvgPool1d AvgPool2d AvgPool3d BatchNorm1d BatchNorm2d BatchNorm3d BlurPool1d BlurPool2d BlurPool3d Converted "
+    "FieldDropout FieldType GatedActivation Group GroupConv1d GroupConv2d GroupConv3d GroupConvTranspose1d GroupConvTranspose2d "
+    "GroupConvTranspose3d GroupPool MaxPool1d MaxPool2d MaxPool3d NormActivation NormPool PDOConv1d PDOConv2d "
+    "PDOConv3d PDOConvTranspose1d PDOConvTranspose2d PDOConvTranspose3d PointwiseActivation Representation Restrict "
+    "Sequential Upsample VectorOutput conversion_report convert cyclic data dihedral equivariance_curve equivariance_error export filters group "
+    "icosahedral load measure models nn o2 octahedral operators pde reflection save so2 stencils tetrahedral"
 )
 
 
@@ -24,6 +25,7 @@ def test_public_names():
     """A name that goes or comes is a change for users: it belongs in the changelog."""
     modules = {
         "fields",
+        "files",
         "grid",
         "groups",
         "plot",
@@ -40,6 +42,7 @@ def test_public_names():
         "recipes",
         "training",
         "cli",
+        "writing",
     }
     public = {name for name in vars(pdo) if not name.startswith("_")} - modules
     assert sorted(public) == sorted(NAMES.split())

@@ -8,8 +8,13 @@ from pdoconv import nn as nn
 from pdoconv import operators as operators
 from pdoconv import pde as pde
 from pdoconv import stencils as stencils
+from pdoconv.convert import Converted as Converted
+from pdoconv.convert import conversion_report as conversion_report
+from pdoconv.convert import convert as convert
 from pdoconv.export import export as export
 from pdoconv.fields import FieldType as FieldType
+from pdoconv.files import load as load
+from pdoconv.files import save as save
 from pdoconv.groups import Group as Group
 from pdoconv.measure import equivariance_curve as equivariance_curve
 from pdoconv.measure import equivariance_error as equivariance_error
@@ -27,6 +32,9 @@ from pdoconv.nn import GatedActivation as GatedActivation
 from pdoconv.nn import GroupConv1d as GroupConv1d
 from pdoconv.nn import GroupConv2d as GroupConv2d
 from pdoconv.nn import GroupConv3d as GroupConv3d
+from pdoconv.nn import GroupConvTranspose1d as GroupConvTranspose1d
+from pdoconv.nn import GroupConvTranspose2d as GroupConvTranspose2d
+from pdoconv.nn import GroupConvTranspose3d as GroupConvTranspose3d
 from pdoconv.nn import GroupPool as GroupPool
 from pdoconv.nn import MaxPool1d as MaxPool1d
 from pdoconv.nn import MaxPool2d as MaxPool2d
@@ -36,9 +44,13 @@ from pdoconv.nn import NormPool as NormPool
 from pdoconv.nn import PDOConv1d as PDOConv1d
 from pdoconv.nn import PDOConv2d as PDOConv2d
 from pdoconv.nn import PDOConv3d as PDOConv3d
+from pdoconv.nn import PDOConvTranspose1d as PDOConvTranspose1d
+from pdoconv.nn import PDOConvTranspose2d as PDOConvTranspose2d
+from pdoconv.nn import PDOConvTranspose3d as PDOConvTranspose3d
 from pdoconv.nn import PointwiseActivation as PointwiseActivation
 from pdoconv.nn import Restrict as Restrict
 from pdoconv.nn import Sequential as Sequential
+from pdoconv.nn import Upsample as Upsample
 from pdoconv.nn import VectorOutput as VectorOutput
 from pdoconv.pointgroups import cyclic as cyclic
 from pdoconv.pointgroups import dihedral as dihedral

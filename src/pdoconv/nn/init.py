@@ -74,10 +74,10 @@ def draw(layer: "GroupKernel", scheme: str) -> None:
 def _draw_framed(layer: "GroupKernel") -> None:
     in_type, weight = layer.in_type, layer.weight
     fan_in, shared = in_type.channels, weight.shape[1] * weight.shape[2]
-    scale = np.sqrt(_energy(layer.filters, layer.filters.basis(in_type.group, layer.kernel_size)))
+    scale = np.sqrt(_energy(layer.filters, layer.filters.basis(in_type.group, layer.side)))
     rectified = in_type.kind == "regular"  # otherwise an image
-    centre = rectified and shared > 1
-    variance = _relu_gain(layer.filters, in_type.group, layer.kernel_size, centre) if rectified else 1 / len(scale)
+    centre = rectified and shared > 1 and layer.centred
+    variance = _relu_gain(layer.filters, in_type.group, layer.side, centre) if rectified else 1 / len(scale)
     with torch.no_grad():
         weight.normal_()
         if centre:
@@ -90,11 +90,11 @@ def _draw_framed(layer: "GroupKernel") -> None:
 def _scales(layer: "GroupKernel", piece: "Piece", row: Sequence["Piece"]) -> NDArray[np.float64]:
     """Return the standard deviation of each weight of a piece, `(R * B,)`; `row` are all that go into its block."""
     if piece.constants is None:  # one moved filter for each pair of channels that an element joins
-        moved = layer.filters.basis(piece.out.group, layer.kernel_size)
+        moved = layer.filters.basis(piece.out.group, layer.side)
         energy = np.tile((moved**2).sum(axis=(0, *range(2, moved.ndim))), piece.shape[2])
         orders = np.tile(orders_of(layer.filters, moved.shape[1]), piece.shape[2])
     else:
-        found = space(layer.filters, layer.kernel_size, piece.out, piece.into)
+        found = space(layer.filters, layer.side, piece.out, piece.into)
         energy, orders = (found.basis**2).reshape(len(found.basis), -1).sum(1), np.array(found.orders)
     share, energy = DAMPING ** (2.0 * orders), energy / piece.out.dim  # of an output channel
     reached = sum(p.shape[1] * p.into.dim for p in row if p.stop > p.start)

@@ -1,0 +1,205 @@
+"""Turn an ordinary convolutional network into its equivariant twin.
+
+The original's own code runs on stacks of maps (`pdoconv.nn.stacked`), with new layers of new widths in the places of
+the old ones. `docs/design/009-convert.md` says how and why.
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from pdoconv.convert.axes import Widths
+from pdoconv.convert.build import Override, build, size
+from pdoconv.convert.model import Converted as Converted
+from pdoconv.convert.model import Output, out_type
+from pdoconv.convert.plan import Plan, filters_for, planned
+from pdoconv.convert.report import Report as Report
+from pdoconv.convert.report import conversion_report as conversion_report
+from pdoconv.convert.report import described
+from pdoconv.convert.steps import FamilyOf
+from pdoconv.convert.trace import Tracer
+from pdoconv.fields import FieldType
+from pdoconv.filters import Filters
+from pdoconv.groups import Group
+from pdoconv.measure.error import eval_mode
+from pdoconv.pointgroups import group as named_group
+
+Match = Literal["parameters", "compute", "width"]
+ENOUGH = 0.02  # widths that match this well are taken without spreading
+
+
+class ConversionError(ValueError):
+    """A network that cannot be converted, with what stands in the way by path."""
+
+
+def convert(
+    model: nn.Module,
+    group: str | Group,
+    *,
+    example: Tensor,
+    match: Match = "parameters",
+    output: Output = "invariant",
+    filters: Filters | FamilyOf | None = None,
+    strides: Literal["symmetric", "kept"] = "symmetric",
+    override: Mapping[str, Override] | None = None,
+) -> Converted:
+    """Return the equivariant twin of an ordinary network, freshly initialised; the network itself stays as it is.
+
+    The example runs through the network once, and its channels are followed. Convolutions (also strided, dilated,
+    grouped, depthwise and transposed) and linear layers become group convolutions; normalisation, pooling and whatever
+    the network's own `forward` does with channels stays. `conversion_report` says what happened.
+
+    Args:
+        model: Any module of torch's layers, with any code in its `forward`.
+        group: Such as `"p8"` or `"D4"`; for volumes `"O"` or `"Oh"`. See `pdoconv.group`.
+        example: An input `(batch, channels, *space)` of the usual size; one image of it is used.
+        match: Widths such that the twin has as many `"parameters"` as the original, or as many multiply-adds for the
+            example (`"compute"`); `"width"`: the same widths, for networks whose code writes numbers of channels.
+        output: `"invariant"`: outputs `(batch, channels, ...)` are means over the group: class scores that no element
+            changes, and maps that turn with the image; `"vector"`: channels are components x, y[, z] of vectors that
+            turn too; `"regular"`: features on the group, `channels * |G|` channels; or a field type of these channels.
+        filters: A filter family for all kernels, or a function of dimension and kernel size; default PDO filters.
+        strides: `"symmetric"`: strides that look at every s-th pixel beginning with the first, which breaks quarter
+            turns on even sides, become halving about the centre; `"kept"`: they stay, exact by the grid rule only.
+        override: What to do with modules that cannot be converted, by path: another module, which gets stacks
+            `(batch * |G|, channels, *space)` and keeps the widths before and behind it; a function that makes it of the
+            old one; or `"keep"`, at the price of the symmetry if it mixes places.
+
+    Raises:
+        ConversionError: If the network does not run on the example, or something in it has no equivariant twin: the
+            message names every such place and why.
+        ValueError: If an argument is out of range.
+
+    >>> plain = nn.Sequential(nn.Conv2d(3, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 4, 1))
+    >>> twin = convert(plain, "p4", example=torch.zeros(1, 3, 9, 9))
+    >>> twin(torch.rand(2, 3, 9, 9)).shape
+    torch.Size([2, 4, 9, 9])
+    """
+    over = dict(override or {})
+    dim = _check(model, example, match, output, strides, over)
+    elements = named_group(group, dim) if isinstance(group, str) else group
+    if elements.dim != dim or elements.continuous:
+        raise ValueError(
+            f"convert: expected a finite group in {dim} dimensions, as the example has, received {elements!r}: 'p8' or "
+            f"'D4' for images, 'O' or 'Oh' for volumes."
+        )
+    net = copy.deepcopy(model)
+    example = example[:1].detach().clone()
+    tracer = Tracer(net, dim, over)
+    try:
+        trace = tracer.run((example,))
+    except Exception as error:  # whatever the network's own code raises
+        raise ConversionError(
+            f"convert: the network does not run on the example of shape {tuple(example.shape)}: {error}"
+        ) from error
+    if filters is None:
+        family: FamilyOf = filters_for
+    elif isinstance(filters, Filters):
+        family = lambda dim, size: filters_for(dim, 1) if size == 1 else filters  # noqa: E731
+    else:
+        family = filters
+    plan = planned(trace, elements, family, symmetric=strides == "symmetric", mixed_output=output == "regular")
+    if plan.refused:
+        raise ConversionError(
+            "convert: these parts have no equivariant twin. Change them, or say by override={path: module} or "
+            "{path: 'keep'}:\n" + "\n".join(f"  {path or 'the network'}: {why}" for path, why in plan.refused.items())
+        )
+    widths = _widths(plan, net, match)
+    twin = Converted(net, elements, example.shape[1], output)
+    build(twin, plan, widths, over)
+    twin.folds = trace.folds
+    _try(model, twin, example)
+    twin.report = described(model, twin, plan, widths, match, tuple(example.shape), over)
+    return twin
+
+
+def _check(
+    model: nn.Module, example: Tensor, match: str, output: object, strides: str, override: Mapping[str, object]
+) -> int:
+    """Raise `ValueError` for arguments out of range; return the dimension of space."""
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"convert: expected a torch module, received {model!r}.")
+    if not isinstance(example, Tensor) or example.dim() not in (3, 4, 5) or 0 in example.shape:
+        shape = tuple(example.shape) if isinstance(example, Tensor) else example
+        raise ValueError(
+            f"convert: expected an example (batch, channels, *space) with 1 to 3 sides, received {shape!r}."
+        )
+    if match not in get_args(Match):
+        raise ValueError(f"convert: match must be one of {get_args(Match)}, received {match!r}.")
+    if not isinstance(output, FieldType) and output not in ("invariant", "regular", "vector"):
+        raise ValueError(
+            f"convert: output must be 'invariant', 'regular', 'vector' or a field type, received {output!r}."
+        )
+    if strides not in ("symmetric", "kept"):
+        raise ValueError(f"convert: strides must be 'symmetric' or 'kept', received {strides!r}.")
+    unknown = set(override) - {name for name, _ in model.named_modules()}
+    if unknown:
+        raise ValueError(f"convert: override names {sorted(unknown)}, which the network has not: see named_modules().")
+    return example.dim() - 2
+
+
+def _widths(plan: Plan, net: nn.Module, match: Match) -> Widths:
+    """Find the widths that come nearest to the original's parameters or multiply-adds."""
+    if match == "width":
+        return Widths(1.0)
+    replaced = {id(p) for step in plan.steps if step.make for p in step.seen.module.parameters(recurse=False)}
+    own = {name for name, p in net.named_parameters() if name in plan.tensors}
+    rest = sum(p.numel() for name, p in net.named_parameters() if id(p) not in replaced and name not in own)
+
+    def cost(widths: Widths) -> int:
+        if match == "compute":
+            return sum(step.products(widths) for step in plan.steps)
+        return rest + sum(s.weights(widths) for s in plan.steps) + sum(size(plan.tensors[n], widths) for n in own)
+
+    parameters = sum(p.numel() for p in net.parameters())
+    target = sum(step.before for step in plan.steps) if match == "compute" else parameters
+    found = [_nearest(cost, target, spread) for spread in (False, True)]
+    plainly, spread = (abs(cost(widths) / target - 1) for widths in found)
+    return found[0] if plainly <= max(spread, ENOUGH) else found[1]
+
+
+def _nearest(cost: Callable[[Widths], int], target: int, spread: bool) -> Widths:
+    """Bisect for the scale, up to twice the original widths."""
+    low, high = 0.0, 2.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if cost(Widths(middle, spread)) <= target else (low, middle)
+    return min((Widths(low, spread), Widths(high, spread)), key=lambda widths: abs(cost(widths) - target))
+
+
+def _try(model: nn.Module, twin: Converted, example: Tensor) -> None:
+    """Run the twin on the example; `ConversionError` if it does not run or gives other shapes than the original."""
+    with torch.no_grad():
+        with eval_mode(model):
+            wanted = [t.shape for t in tree_leaves(model(example)) if isinstance(t, Tensor)]
+        stuck: list[str] = []
+        names = {id(m): name for name, m in twin.net.named_modules() if name in dict(model.named_modules())}
+        handles = [
+            m.register_forward_pre_hook(lambda m, _: stuck.append(names[id(m)]))
+            for m in twin.net.modules()
+            if id(m) in names
+        ]
+        try:
+            with eval_mode(twin):
+                results = [t for t in tree_leaves(twin(example)) if isinstance(t, Tensor)]
+        except Exception as error:  # whatever the network's own code raises
+            raise ConversionError(
+                f"convert: with new widths the network does not run; behind {stuck[-1] if stuck else 'the start'!r}: "
+                f"{error}. Code that writes numbers of channels wants match='width', or names such as x.flatten(1)."
+            ) from error
+        finally:
+            for handle in handles:
+                handle.remove()
+    for shape, result in zip(wanted, results, strict=True):
+        same = shape[1:] == result.shape[1:] or twin.output == "regular"
+        if len(shape) and not (same and shape[0] == result.shape[0]):
+            raise ConversionError(
+                f"convert: expected an output of shape {tuple(shape)} as the original gives, received "
+                f"{tuple(result.shape)}."
+            )
+    if results and results[0].dim() >= 2:
+        twin.out_type = out_type(twin.group, twin.output, wanted[0][1])

@@ -1,0 +1,287 @@
+r"""Layers for stacks: maps whose group axis lies in the batch, `(batch * |G|, channels, *space)`.
+
+Entry $b |G| + g$ is what an ordinary network would hold of image b, seen from group element g. The group moves the
+maps and permutes the entries: $(r f)_g = r \cdot f_{r^{-1} g}$. Any operation that does the same to every entry keeps
+the symmetry: normalisation, pooling, concatenation, whatever an ordinary network's own `forward` does with channels.
+So only the layers that mix places are replaced to make the network equivariant (`pdoconv.convert`).
+"""
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pdoconv.filters import Filters, pointwise
+from pdoconv.groups import Group
+from pdoconv.nn.conv import CONVOLUTIONS
+from pdoconv.nn.kernel import GroupKernel
+
+TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+SAMPLED = {1: "linear", 2: "bilinear", 3: "trilinear"}
+Reads = Literal["group", "image", "self"]
+
+
+class Geometry(NamedTuple):
+    """Stride, padding and dilation, in pixels, the same on every axis."""
+
+    stride: int
+    padding: int
+    dilation: int
+
+
+class Layout(NamedTuple):
+    """How a stack is opened, so that an ordinary convolution sees all its entries, and closed again.
+
+    Attributes:
+        order: Entries, |G|.
+        ins: Channels of each entry before the convolution.
+        outs: Channels of each entry behind it.
+        image: Take the first entry only, for they are alike.
+        by_entry: Channels are opened as `(entry, channel)`, which costs nothing, else as `(channel, entry)`.
+    """
+
+    order: int
+    ins: int
+    outs: int
+    image: bool
+    by_entry: bool
+
+    def opened(self, x: Tensor) -> Tensor:
+        """Map `(batch * |G|, channels, *space)` to `(batch, |G| * channels, *space)`."""
+        space = x.shape[2:]
+        if self.image or self.by_entry:
+            x = x.reshape(-1, self.order * self.ins, *space)
+            return x[:, : self.ins] if self.image else x
+        return x.reshape(-1, self.order, self.ins, *space).transpose(1, 2).flatten(1, 2)
+
+    def closed(self, y: Tensor) -> Tensor:
+        """Map back."""
+        if self.by_entry:
+            return y.reshape(-1, self.outs, *y.shape[2:])
+        return y.reshape(-1, self.outs, self.order, *y.shape[2:]).transpose(1, 2).flatten(0, 1)
+
+
+class StackedConv(GroupKernel):
+    r"""A group convolution of stacks, also grouped, depthwise or transposed.
+
+    Args:
+        group: The group.
+        in_channels: Channels of each entry of the input.
+        out_channels: Channels of each entry of the output.
+        kernel_size: Side of the kernel.
+        filters: Filter family.
+        stride: Sampling step; of a transposed convolution, the step between the kernels that it adds up.
+        padding: Pixels on every side.
+        dilation: Spacing of the taps.
+        groups: Groups of channels that do not mix, as in `nn.Conv2d`.
+        bias: Learn one number for each channel.
+        padding_mode: As in `nn.Conv2d`.
+        transposed: Compute the transposed convolution, without output padding: so input and output share their centre.
+        reads: `"group"`: entry g of the output reads the entries of all elements h, by weights indexed by
+            $g^{-1} h$; `"image"`: the entries of the input are all alike, as of an image that was repeated, and one of
+            them is read; `"self"`: entry g reads entry g only, which is all that is needed in front of a mean over the
+            entries.
+        before: What is done to the input first, such as `Halve`.
+        shown: Attributes for code that reads those of `nn.Conv2d`, such as `stride=(2, 2)` where `before` halves.
+
+    Attributes:
+        weight: `(out_channels, in_channels / groups, R, basis)`, R = |G| or 1.
+        bias: `(out_channels,)` or `None`.
+    """
+
+    def __init__(
+        self,
+        group: Group,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 1,
+        *,
+        filters: Filters,
+        stride: int = 1,
+        padding: int = 0,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        transposed: bool = False,
+        reads: Reads = "group",
+        before: nn.Module | None = None,
+        shown: Mapping[str, object] | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        """Make weights and constants."""
+        if in_channels % groups or out_channels % groups:
+            raise ValueError(
+                f"StackedConv: expected channels that are multiples of groups={groups}, received {in_channels} and "
+                f"{out_channels}."
+            )
+        one = group.regular if reads == "group" else group.trivial
+        super().__init__(
+            one(in_channels // groups), group.regular(out_channels), kernel_size, filters, bias, device, dtype
+        )
+        self.in_channels, self.out_channels, self.groups, self.centred = in_channels, out_channels, groups, groups == 1
+        by_entry = groups == 1 or reads == "self"
+        self.layout = Layout(group.order, in_channels, out_channels, reads == "image", by_entry)
+        self.geometry, self.padding_mode = Geometry(stride, padding, dilation), padding_mode
+        for name, value in (shown or {}).items():
+            setattr(self, name, value)
+        self.transposed, self.reads = transposed, reads
+        self.before = before
+        self.reset_parameters()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(batch * |G|, in_channels, *space)` to `(batch * |G|, out_channels, *space')`."""
+        dim, (stride, padding, dilation) = self.in_type.group.dim, self.geometry
+        x = self.layout.opened(x if self.before is None else self.before(x))
+        if padding and self.padding_mode != "zeros":
+            x, padding = F.pad(x, [padding] * 2 * dim, mode=self.padding_mode), 0
+        kernel, bias, groups = self.arranged()
+        if self.transposed:
+            y = TRANSPOSED[dim](x, kernel, bias, stride, padding, 0, groups, dilation)
+        else:
+            y = CONVOLUTIONS[dim](x, kernel, bias, stride, padding, dilation, groups)
+        return self.layout.closed(y)
+
+    def arranged(self) -> tuple[Tensor, Tensor | None, int]:
+        """Return kernel, bias and groups for torch's convolution of channels `(entry, channel)`, or `(channel, entry)`.
+
+        The second order is that of `GroupConv`; it keeps the channels of one group together, with all their entries.
+        """
+        n, kernel = self.layout.order, self.kernel()
+        bias: Tensor | None = self.bias
+        if self.layout.by_entry:
+            kernel = torch.unflatten(kernel, 0, (-1, n)).transpose(0, 1).flatten(0, 1)
+            if self.reads == "group":
+                kernel = torch.unflatten(kernel, 1, (-1, n)).transpose(1, 2).flatten(1, 2)
+            bias = None if bias is None else bias.repeat(n)
+        else:
+            bias = None if bias is None else bias.repeat_interleave(n)
+        groups = self.groups * (n if self.reads == "self" else 1)
+        if self.transposed:
+            kernel = torch.unflatten(kernel, 0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+        return kernel, bias, groups
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew; of a transposed convolution a pixel sees one kernel in `stride ** dim`."""
+        super().reset_parameters()
+        if self.transposed:
+            with torch.no_grad():
+                self.weight.mul_(self.geometry.stride ** (self.in_type.group.dim / 2))
+
+    def extra_repr(self) -> str:
+        """Print channels and geometry."""
+        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.side}, group={self.in_type.group.name}"
+        values = {**self.geometry._asdict(), "groups": self.groups, "transposed": self.transposed, "reads": self.reads}
+        for (name, value), default in zip(values.items(), (1, 0, 1, 1, False, "group"), strict=True):
+            if value != default:
+                text += f", {name}={value!r}"
+        return text + ("" if self.bias is not None else ", bias=False")
+
+
+class StackedLinear(GroupKernel):
+    """A linear map that joins all entries of a stack: `(batch * |G|, ..., in)` to `(batch * |G|, ..., out)`.
+
+    Args:
+        group: The group.
+        in_features: Channels of each entry of the input, which lie on the last axis.
+        out_features: Channels of each entry of the output.
+        bias: Learn one number for each channel.
+    """
+
+    def __init__(
+        self,
+        group: Group,
+        in_features: int,
+        out_features: int,
+        *,
+        bias: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        """Make weights and constants."""
+        super().__init__(group.regular(in_features), group.regular(out_features), 1, pointwise(), bias, device, dtype)
+        self.in_features, self.out_features, self.order = in_features, out_features, group.order
+        self.reset_parameters()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map the last axis."""
+        x = x.reshape(-1, self.order, *x.shape[1:]).movedim(1, -2).flatten(-2)
+        y = F.linear(x, *self.arranged())
+        return torch.unflatten(y, -1, (self.order, -1)).movedim(-2, 1).flatten(0, 1)
+
+    def arranged(self) -> tuple[Tensor, Tensor | None]:
+        """Return matrix and bias for channels `(entry, channel)`."""
+        n = self.order
+        matrix = torch.unflatten(self.kernel().flatten(1), 0, (-1, n)).transpose(0, 1).flatten(0, 1)
+        matrix = torch.unflatten(matrix, 1, (-1, n)).transpose(1, 2).flatten(1, 2)
+        return matrix, None if self.bias is None else self.bias.repeat(n)
+
+    def extra_repr(self) -> str:
+        """Print channels."""
+        return f"{self.in_features}, {self.out_features}, group={self.in_type.group.name}, bias={self.bias is not None}"
+
+
+class StackedGroupNorm(nn.GroupNorm):
+    """`nn.GroupNorm` whose groups hold the channels of all entries, so that orientations stay comparable.
+
+    Args:
+        order: Entries of a stack, |G|.
+        num_groups: Groups of channels; as many as channels for what replaces instance normalisation.
+        num_channels: Channels of each entry.
+        eps: Added to the variance.
+        affine: Learn a factor and a shift for each channel.
+    """
+
+    def __init__(self, order: int, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True) -> None:
+        """Make the parameters."""
+        super().__init__(num_groups, num_channels, eps, affine)
+        self.order = order
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(batch * |G|, channels, *space)` to the same shape."""
+        together = x.reshape(-1, self.order, *x.shape[1:]).transpose(1, 2)
+        y = F.group_norm(together, self.num_groups, self.weight, self.bias, self.eps)
+        return y.transpose(1, 2).flatten(0, 1)
+
+
+class Crop(nn.Module):
+    """Take padding away again, given as to `F.pad`."""
+
+    def __init__(self, pads: list[int]) -> None:
+        """Keep the argument."""
+        super().__init__()
+        self.pads = pads
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(batch, channels, *space)` to smaller maps."""
+        return F.pad(x, [-n for n in self.pads])
+
+
+class Halve(nn.Module):
+    """Side L becomes the integer part of (L + 1) / 2, as often as said, by linear interpolation about the centre.
+
+    What a stride of 2 does, but symmetric on any side: quarter turns and flips stay exact. Along even sides a value is
+    the mean of two pixels.
+
+    >>> Halve()(torch.arange(4.0).view(1, 1, 1, 4))
+    tensor([[[[0.5000, 2.5000]]]])
+    """
+
+    def __init__(self, times: int = 1) -> None:
+        """Keep the argument."""
+        super().__init__()
+        self.times = times
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(batch, channels, *space)` to a smaller one."""
+        for _ in range(self.times):
+            sides = [(side + 1) // 2 for side in x.shape[2:]]
+            x = F.interpolate(x, size=sides, mode=SAMPLED[len(sides)], align_corners=False)
+        return x
+
+    def extra_repr(self) -> str:
+        """Print the argument."""
+        return f"times={self.times}"
