@@ -13,11 +13,12 @@ import pdoconv as pdo
 ROOT = Path(__file__).parents[1]
 NAMES = (
     "AvgPool1d AvgPool2d AvgPool3d BatchNorm1d BatchNorm2d BatchNorm3d BlurPool1d BlurPool2d BlurPool3d Converted "
-    "FieldDropout FieldType GatedActivation Group GroupConv1d GroupConv2d GroupConv3d GroupConvTranspose1d GroupConvTranspose2d "
-    "GroupConvTranspose3d GroupPool MaxPool1d MaxPool2d MaxPool3d NormActivation NormPool PDOConv1d PDOConv2d "
-    "PDOConv3d PDOConvTranspose1d PDOConvTranspose2d PDOConvTranspose3d PointwiseActivation Representation Restrict "
-    "Sequential Upsample VectorOutput conversion_report convert cyclic data dihedral equivariance_curve equivariance_error export filters group "
-    "icosahedral load measure models nn o2 octahedral operators pde reflection save so2 stencils tetrahedral"
+    "FieldDropout FieldType GatedActivation Group GroupConv1d GroupConv2d GroupConv3d GroupConvTranspose1d "
+    "GroupConvTranspose2d GroupConvTranspose3d GroupPool MaxPool1d MaxPool2d MaxPool3d NormActivation NormPool "
+    "PDOConv1d PDOConv2d PDOConv3d PDOConvTranspose1d PDOConvTranspose2d PDOConvTranspose3d PointwiseActivation "
+    "Representation Restrict Sequential Upsample VectorOutput conversion_report convert cyclic data dihedral "
+    "equivariance_curve equivariance_error export filters group icosahedral load measure models nn o2 octahedral "
+    "operators pde reflection save so2 stencils tetrahedral"
 )
 
 

@@ -1,12 +1,13 @@
 """What the writers of ONNX files share."""
 
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from pdoconv.writing import whole_file
 
 
 @contextmanager
@@ -47,9 +48,5 @@ def require_target(path: Path) -> None:
 
 def write(path: Path, content: bytes) -> None:
     """Write a file, whole or not at all; what was there stays until then."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        file.write_bytes(content)

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.utils._pytree import tree_leaves
 
 from pdoconv.export.fold import export
 from pdoconv.export.helpers import first_line, quiet, require_target, session, write
@@ -142,7 +143,7 @@ def _model(
         problem = None
         for step in STEPS:
             wider = tuple(n + step * place for place, n in enumerate(shape[2:], start=1))
-            taller = (shape[2] + 3 * step, *shape[3:])
+            taller = (shape[2] + max(3, 12 // step) * step, *shape[3:])
             try:
                 compare(example(1, wider))
                 compare(example(2, taller))
@@ -157,14 +158,22 @@ def _model(
 
 
 class _OneInput(nn.Module):
-    """A network whose `forward` takes one tensor, whatever else it might take."""
+    """A network whose `forward` takes one tensor and returns one, whatever else it might take or pack it into."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)  # type: ignore[no-any-return]  # torch's gap
+        return only_tensor(self.net(x))
+
+
+def only_tensor(output: object) -> Tensor:
+    """Return the tensor in an output that holds just one, in a dictionary or the like; else `_UnfitError`."""
+    found = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
+    if len(found) != 1:
+        raise _UnfitError(f"expected a network that returns one tensor, received {len(found)}.")
+    return found[0]
 
 
 def _traced(plain: nn.Module, x: Tensor, names: dict[int, str]) -> ExportedProgram:
@@ -173,6 +182,8 @@ def _traced(plain: nn.Module, x: Tensor, names: dict[int, str]) -> ExportedProgr
         with quiet():
             free = {axis: Dim.DYNAMIC for axis in names}
             program = torch.export.export(_OneInput(plain), (x,), dynamic_shapes=(free,))
+    except _UnfitError:
+        raise
     except Exception as error:  # torch raises many kinds
         raise _UnfitError(f"torch.export says: {first_line(error)}.") from error
     if any(limits.upper < LARGE for limits in program.range_constraints.values()):
@@ -209,7 +220,7 @@ class _Comparison:
         except Exception as error:  # onnxruntime's kinds have no base of their own
             raise _UnfitError(f"onnxruntime says: {first_line(error)}.") from error
         self.calls: dict[str, Callable[[Tensor], Any]] = {
-            "the network": reference,
+            "the network": _OneInput(reference),
             "torch.export's program": program.module(),
             "onnxruntime": lambda x: torch.from_numpy(running.run(None, {"x": x.numpy()})[0]),
         }
@@ -222,10 +233,10 @@ class _Comparison:
             try:
                 with torch.no_grad(), quiet():
                     y = call(x)
+            except _UnfitError:
+                raise
             except Exception as error:  # of many kinds
                 raise _UnfitError(f"{name} does not take {tuple(x.shape)}: {first_line(error)}.") from error
-            if not isinstance(y, Tensor):
-                raise _UnfitError(f"expected a network that returns one tensor, received {type(y).__name__}.")
             if outputs and not _close(y, outputs[0]):
                 raise _UnfitError(f"{name} and the network have different outputs for {tuple(x.shape)}.")
             if y.dim() == 2:

@@ -29,7 +29,7 @@ def provenance() -> dict[str, Any]:
         },
         "commit": _commit(),
         "date": datetime.now(UTC).date().isoformat(),
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": " ".join([Path(sys.argv[0]).name.replace("__main__.py", "pdoconv"), *sys.argv[1:]]),
     }
 
 
