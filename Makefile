@@ -8,7 +8,7 @@ DEMO ?= runs/demo
 PEER_escnn := escnn==1.0.11
 PEER_e2cnn := e2cnn==0.2.3 treverhines-rbf==2025.7.4.1
 
-.PHONY: demo test test-all lint bench bench-peers equivariance families compare restoration flow cifar clean
+.PHONY: demo test test-all lint bench bench-peers equivariance families compare restoration flow cifar segmentation convert clean
 .DELETE_ON_ERROR:
 
 $(VENV)/ready: pyproject.toml
@@ -76,6 +76,14 @@ flow: $(VENV)/ready
 # (data/README.md).
 cifar: $(VENV)/ready
 	$(BIN)/python benchmarks/cifar.py
+
+# U-Nets on digits at all angles, trained on upright ones: about half an hour; goes on where it was stopped.
+segmentation: $(VENV)/ready
+	$(BIN)/python benchmarks/segmentation.py
+
+# Published networks converted: sizes, errors, ONNX, speed: about ten minutes.
+convert: $(VENV)/ready
+	$(BIN)/python benchmarks/convert.py
 
 # Layers beside plain ones, cost over the group's order, and how long a start takes: about three quarters of an hour.
 bench: $(VENV)/ready

@@ -132,6 +132,29 @@ NETWORKS = {
 }
 
 
+def table(rows: list[dict[str, Any]]) -> str:
+    """Return the rows as Markdown."""
+    heads = ("network", "group", "parameters", "multiply-adds, millions", "quarter turn", "45 degrees", "time", "ONNX")
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for row in rows:
+        before, after = row["parameters"]
+        work = [count / 1e6 for count in row["multiply_adds"]]
+        errors, onnx = row["errors"], row["onnx"]
+        sizes = "one size" if "height" not in onnx["input"] else "sizes in steps" if onnx["note"] else "any size"
+        cells = (
+            row["title"],
+            row["group"],
+            f"{before:,} to {after:,}",
+            f"{work[0]:,.1f} to {work[1]:,.1f}",
+            f"{row['error_quarter_turn_before']:.1e} to {errors['90 degrees']:.1e}",
+            f"{errors['45 degrees']:.1e}" if "45 degrees" in errors else "-",
+            f"{row['slower']:.1f} times",
+            sizes,
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 class Tensors(nn.Module):
     """The one tensor that a network returns, whatever it packs it into."""
 

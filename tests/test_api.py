@@ -66,8 +66,9 @@ def test_version_is_stated_once():
     assert f"## [{pdo.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
-def test_readme_example_runs():
+def test_readme_example_runs(tmp_path, monkeypatch):
     """The code in the README, as it stands there."""
+    monkeypatch.chdir(tmp_path)
     scope = {}
     start = time.perf_counter()
     for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL):
@@ -76,6 +77,9 @@ def test_readme_example_runs():
     assert scope["net"](x).shape == (2, 10)
     assert torch.allclose(scope["plain"](x), scope["net"](x), atol=1e-5)
     assert scope["flow"](x[:, :2]).shape == (2, 2, 33, 33)
+    turned = scope["twin"].eval()(x.rot90(1, (2, 3)))
+    assert torch.allclose(turned, scope["twin"](x), atol=1e-4)
+    assert (tmp_path / "twin.safetensors").exists()
     assert time.perf_counter() - start < 60
 
 
