@@ -6,16 +6,19 @@ the old ones. `docs/design/009-convert.md` says how and why.
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_leaves
 
 from pdoconv.convert.axes import Widths
 from pdoconv.convert.build import Override, build, size
+from pdoconv.convert.law import broken
 from pdoconv.convert.model import Converted as Converted
-from pdoconv.convert.model import Output, out_type
+from pdoconv.convert.model import Output, loose, out_type
+from pdoconv.convert.plain import plain_weights
 from pdoconv.convert.plan import Plan, filters_for, planned
 from pdoconv.convert.report import Report as Report
 from pdoconv.convert.report import conversion_report as conversion_report
@@ -30,6 +33,9 @@ from pdoconv.pointgroups import group as named_group
 
 Match = Literal["parameters", "compute", "width"]
 ENOUGH = 0.02  # widths that match this well are taken without spreading
+
+
+FAR = 0.2  # parameters that match no better are worth a note
 
 
 class ConversionError(ValueError):
@@ -79,15 +85,26 @@ def convert(
     >>> twin(torch.rand(2, 3, 9, 9)).shape
     torch.Size([2, 4, 9, 9])
     """
-    over = dict(override or {})
+    over = {} if override is None else override
     dim = _check(model, example, match, output, strides, over)
+    if not isinstance(group, str | Group):
+        raise ValueError(f"convert: expected a group or its name such as 'p8', received {group!r}.")
+    if not (filters is None or isinstance(filters, Filters) or callable(filters)):
+        raise ValueError(f"convert: expected filters or a function that gives them, received {filters!r}.")
     elements = named_group(group, dim) if isinstance(group, str) else group
     if elements.dim != dim or elements.continuous:
         raise ValueError(
             f"convert: expected a finite group in {dim} dimensions, as the example has, received {elements!r}: 'p8' or "
             f"'D4' for images, 'O' or 'Oh' for volumes."
         )
-    net = copy.deepcopy(model)
+    lazy = [path for path, p in model.named_parameters() if is_lazy(p)]
+    if lazy:
+        raise ConversionError(f"convert: {lazy[0]} has no size yet: run the network on an example first.")
+    try:
+        net = copy.deepcopy(model, loose(model))
+    except Exception as error:  # whatever copying raises
+        raise ConversionError(f"convert: the network cannot be copied: {error}") from error
+    notes = plain_weights(net)
     example = example[:1].detach().clone()
     tracer = Tracer(net, dim, over)
     try:
@@ -102,6 +119,7 @@ def convert(
         family = lambda dim, size: filters_for(dim, 1) if size == 1 else filters  # noqa: E731
     else:
         family = filters
+    trace.notes.update(notes)
     plan = planned(trace, elements, family, symmetric=strides == "symmetric", mixed_output=output == "regular")
     if plan.refused:
         raise ConversionError(
@@ -112,7 +130,18 @@ def convert(
     twin = Converted(net, elements, example.shape[1], output)
     build(twin, plan, widths, over)
     twin.folds = trace.folds
-    _try(model, twin, example)
+    first = _try(model, twin, example)
+    if len(first) not in (0, 1, 2, example.dim()):
+        plan.notes[""] = (
+            f"the first output, {first}, is neither numbers nor maps: its measured error takes axis 1 for channels"
+        )
+    place = broken(twin, tuple(example.shape))
+    if place is not None and "quarter turns" not in plan.notes.get(place[0], ""):
+        plan.notes[place[0]] = "; ".join(filter(None, (plan.notes.get(place[0]), place[1])))
+    parameters = [sum(p.numel() for p in part.parameters()) for part in (model, twin)]
+    if match == "parameters" and abs(parameters[1] - parameters[0]) > FAR * parameters[0]:
+        text = f"{parameters[0]:,} parameters became {parameters[1]:,}, for widths are kept: {_kept(plan)}"
+        plan.notes[""] = "; ".join(filter(None, (plan.notes.get(""), text)))
     twin.report = described(model, twin, plan, widths, match, tuple(example.shape), over)
     return twin
 
@@ -123,8 +152,10 @@ def _check(
     """Raise `ValueError` for arguments out of range; return the dimension of space."""
     if not isinstance(model, nn.Module):
         raise ValueError(f"convert: expected a torch module, received {model!r}.")
+    if isinstance(model, Converted):
+        raise ValueError("convert: the network is a converted one already: expected the ordinary network.")
     if not isinstance(example, Tensor) or example.dim() not in (3, 4, 5) or 0 in example.shape:
-        shape = tuple(example.shape) if isinstance(example, Tensor) else example
+        shape = tuple(example.shape) if isinstance(example, Tensor) else type(example).__name__
         raise ValueError(
             f"convert: expected an example (batch, channels, *space) with 1 to 3 sides, received {shape!r}."
         )
@@ -136,6 +167,8 @@ def _check(
         )
     if strides not in ("symmetric", "kept"):
         raise ValueError(f"convert: strides must be 'symmetric' or 'kept', received {strides!r}.")
+    if not isinstance(override, Mapping) or not all(v == "keep" or callable(v) for v in override.values()):
+        raise ValueError(f"convert: expected override={{path: a module, a function or 'keep'}}, received {override!r}.")
     unknown = set(override) - {name for name, _ in model.named_modules()}
     if unknown:
         raise ValueError(f"convert: override names {sorted(unknown)}, which the network has not: see named_modules().")
@@ -157,9 +190,23 @@ def _widths(plan: Plan, net: nn.Module, match: Match) -> Widths:
 
     parameters = sum(p.numel() for p in net.parameters())
     target = sum(step.before for step in plan.steps) if match == "compute" else parameters
+    if not target:
+        return Widths(1.0)
     found = [_nearest(cost, target, spread) for spread in (False, True)]
     plainly, spread = (abs(cost(widths) / target - 1) for widths in found)
     return found[0] if plainly <= max(spread, ENOUGH) else found[1]
+
+
+def _held(thing: object) -> list[Any]:
+    """Return the leaves of what an object holds."""
+    return tree_leaves(vars(thing)) if hasattr(thing, "__dict__") else []
+
+
+def _kept(plan: Plan) -> str:
+    """Say why widths are kept."""
+    axes = [one for step in plan.steps for one in (step.seen.into, step.seen.out) if one is not None]
+    why = {leaf.pinned: None for one in axes for leaf in one.leaves() if leaf.pinned}
+    return ", ".join(why) or "whole numbers"
 
 
 def _nearest(cost: Callable[[Widths], int], target: int, spread: bool) -> Widths:
@@ -171,11 +218,24 @@ def _nearest(cost: Callable[[Widths], int], target: int, spread: bool) -> Widths
     return min((Widths(low, spread), Widths(high, spread)), key=lambda widths: abs(cost(widths) - target))
 
 
-def _try(model: nn.Module, twin: Converted, example: Tensor) -> None:
-    """Run the twin on the example; `ConversionError` if it does not run or gives other shapes than the original."""
+def _try(model: nn.Module, twin: Converted, example: Tensor) -> tuple[int, ...]:
+    """Run the twin on the example; return the shape of the first output.
+
+    `ConversionError` if the twin does not run or gives other shapes than the original, `ValueError` for channels that
+    are no field of the output's type.
+    """
     with torch.no_grad():
         with eval_mode(model):
-            wanted = [t.shape for t in tree_leaves(model(example)) if isinstance(t, Tensor)]
+            outputs = tree_leaves(model(example))
+        wanted = [t.shape for t in outputs if isinstance(t, Tensor)]
+        for other in outputs:
+            if not isinstance(other, Tensor) and any(isinstance(t, Tensor) for t in _held(other)):
+                raise ConversionError(
+                    f"convert: the network returns a {type(other).__name__}, whose tensors cannot be seen: return a "
+                    f"tensor, tuple, list or dict, or register it with torch.export.register_dataclass."
+                )
+        types = [out_type(twin.group, twin.output, s[1]) if len(s) > 1 and s[0] == 1 else None for s in wanted]
+        twin.out_type = types[0] if types else None
         stuck: list[str] = []
         names = {id(m): name for name, m in twin.net.named_modules() if name in dict(model.named_modules())}
         handles = [
@@ -189,7 +249,8 @@ def _try(model: nn.Module, twin: Converted, example: Tensor) -> None:
         except Exception as error:  # whatever the network's own code raises
             raise ConversionError(
                 f"convert: with new widths the network does not run; behind {stuck[-1] if stuck else 'the start'!r}: "
-                f"{error}. Code that writes numbers of channels wants match='width', or names such as x.flatten(1)."
+                f"{error}. Code that writes numbers of channels wants match='width', or names such as x.flatten(1); "
+                f"code that takes the images of a batch one by one has no twin."
             ) from error
         finally:
             for handle in handles:
@@ -199,7 +260,11 @@ def _try(model: nn.Module, twin: Converted, example: Tensor) -> None:
         if len(shape) and not (same and shape[0] == result.shape[0]):
             raise ConversionError(
                 f"convert: expected an output of shape {tuple(shape)} as the original gives, received "
-                f"{tuple(result.shape)}."
+                f"{tuple(result.shape)}"
+                + (
+                    "."
+                    if result.is_floating_point()
+                    else f" of {result.dtype}, of which there is no mean: return scores."
+                )
             )
-    if results and results[0].dim() >= 2:
-        twin.out_type = out_type(twin.group, twin.output, wanted[0][1])
+    return tuple(wanted[0]) if wanted else ()

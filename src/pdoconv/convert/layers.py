@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from pdoconv.convert.axes import Axis, Widths, axis
+from pdoconv.convert.geometry import SHOWN, padding_of, same
 from pdoconv.convert.steps import FamilyOf, Step
 from pdoconv.convert.trace import AvgPool, Conv, MaxPool, Seen, Transposed, own_forward
 from pdoconv.grid import good_sides, keeps_grid
@@ -52,13 +53,13 @@ class Planner:
 
     def convolution(self, module: Conv) -> Step:
         """Plan a convolution; `ValueError` for one that has no equivariant twin."""
-        size, stride, dilation = (_same(module, name) for name in ("kernel_size", "stride", "dilation"))
+        size, stride, dilation = (same(module, name) for name in ("kernel_size", "stride", "dilation"))
         dim = len(module.kernel_size)
         if dim != self.group.dim:
             raise ValueError(f"a convolution of {dim} dimensions, the group acts in {self.group.dim}")
         before: nn.Module | None = None
         transposed = isinstance(module, Transposed)
-        padding = _padding(module, size, dilation)
+        padding = padding_of(module, self.seen, size, stride, dilation)
         text, sides, results = "", list(self.seen.shape[2:]), list(self.seen.result[2:])
         pads = list(self.seen.pads[: 2 * dim])
         if own_forward(module):
@@ -180,7 +181,10 @@ class Planner:
             conv = StackedConv(
                 self.group, ins.width(widths), outs.width(widths), size, filters=filters, bias=bias, reads=reads
             )
-            return nn.Sequential(nn.Unflatten(1, (ins.width(widths), *ins.space)), conv, nn.Flatten())
+            new = nn.Sequential(nn.Unflatten(1, (ins.width(widths), *ins.space)), conv, nn.Flatten())
+            shown = {"in_features": ins.width(widths) * size**dim, "out_features": outs.width(widths)}
+            new.__dict__.update(shown)  # code may read them
+            return new
 
         def weights(widths: Widths) -> int:
             return outs.width(widths) * (ins.width(widths) * relative * basis + int(bias))
@@ -197,6 +201,8 @@ class Planner:
         kind, n = type(module), self.group.order
         size = next(getattr(module, a) for a in CHANNEL_ATTRIBUTES if hasattr(module, a))
         size = size[-1] if isinstance(size, tuple) else size
+        if next(module.parameters(recurse=False), None) is None and "InstanceNorm" in kind.__name__:
+            size = self.seen.shape[1]  # without parameters torch takes any number of channels
         one = self.width(self.seen.into, size) if size > 1 else axis(1, "one number")
         if one.inner > 1:
             raise ValueError("has a parameter for each place of flattened maps")
@@ -229,8 +235,8 @@ class Planner:
     def pool(self, module: nn.Module) -> Step:
         """Plan pooling: with a stride that breaks quarter turns, pooling at every pixel, then halving."""
         try:
-            size, stride = (_same(module, name, self.group.dim) for name in ("kernel_size", "stride"))
-            padding = _same(module, "padding", self.group.dim)
+            size, stride = (same(module, name, self.group.dim) for name in ("kernel_size", "stride"))
+            padding = same(module, "padding", self.group.dim)
         except ValueError:
             raise ValueError("pools over windows whose sides differ") from None
         sides, results = self.seen.shape[2:], self.seen.result[2:]
@@ -243,7 +249,8 @@ class Planner:
                 return nn.Sequential(kind(size, 1, size // 2, **every), Halve(times))
 
             return Step(self.path, self.seen, f"{kind.__name__} at every pixel, then halving", make)
-        self.grid(size, stride, padding, 1)
+        if size < max(sides) + padding:  # else the window holds the whole map
+            self.grid(size, stride, padding, 1)
         return Step(self.path, self.seen, f"{type(module).__name__} as it was")
 
     def grid(self, size: int, stride: int, padding: int, dilation: int) -> None:
@@ -257,30 +264,8 @@ class Planner:
                 )
 
 
-SHOWN = ("kernel_size", "stride", "padding", "dilation")
-"""Attributes of a convolution that the network's code may read: they stay as they were."""
-
 CHANNEL_ATTRIBUTES = ("num_features", "num_channels", "normalized_shape", "num_parameters")
 """Where layers of torch keep their number of channels."""
-
-
-def _same(module: nn.Module, name: str, dim: int = 0) -> int:
-    """Return an argument that is the same on every axis, else raise `ValueError`."""
-    value = getattr(module, name)
-    values = {value} if isinstance(value, int) else set(value)
-    if len(values) > 1:
-        raise ValueError(f"{name}={tuple(value)} differs by axis: it does not turn with the image")
-    return int(values.pop())
-
-
-def _padding(module: Conv, size: int, dilation: int) -> int:
-    if isinstance(module.padding, str):
-        if module.padding == "valid":
-            return 0
-        if size % 2 == 0 and dilation % 2:
-            raise ValueError("padding='same' of an even kernel pads more on one side")
-        return dilation * (size - 1) // 2
-    return _same(module, "padding")
 
 
 def _like_norm(module: nn.Module, channels: int) -> nn.Module:

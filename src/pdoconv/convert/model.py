@@ -1,5 +1,6 @@
 """A network on stacks, seen from outside: images in; invariant numbers, maps, vectors or features on the group out."""
 
+import copy
 from typing import Any, Literal
 
 import torch
@@ -68,9 +69,22 @@ class Converted(nn.Module):
         turns = torch.stack([torch.as_tensor(field.matrix(matrix)) for matrix in self.group.matrices])
         return torch.einsum("gij,bgj...->bi...", turns.to(entries), entries) / self.group.order
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Converted":
+        """Copy, also where the network's code keeps results of its last run."""
+        other = type(self).__new__(type(self))
+        memo.update({id(self): other, **loose(self)})
+        other.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return other
+
     def extra_repr(self) -> str:
         """Print group and output."""
         return f"{self.group.name}, output={str(self.output)!r}"
+
+
+def loose(net: nn.Module) -> dict[int, Tensor]:
+    """Return copies of the tensors with a history that modules keep, which torch does not copy, by `id`."""
+    kept = (t for part in net.modules() for t in tree_leaves(vars(part)) if isinstance(t, Tensor))
+    return {id(t): t.detach().clone() for t in kept if t.grad_fn is not None}
 
 
 def vectors(group: Group, channels: int) -> FieldType:
@@ -81,8 +95,12 @@ def vectors(group: Group, channels: int) -> FieldType:
 
 
 def out_type(group: Group, output: Output, channels: int) -> FieldType:
-    """Return the type of an output that has so many channels in the original network."""
+    """Return the type of an output that has so many channels in the original network; `ValueError` if it cannot."""
     if isinstance(output, FieldType):
+        if sum(output.sizes) != channels:
+            raise ValueError(
+                f"convert: output={str(output)!r} has {sum(output.sizes)} channels, the network's output {channels}."
+            )
         return output
     if output == "vector":
         return vectors(group, channels)

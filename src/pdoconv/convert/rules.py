@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pdoconv.convert.axes import Axis, axis, pieces, pin, unify
 from pdoconv.convert.calls import Call, Dims, Labels
-from pdoconv.grid import keeps_grid
+from pdoconv.convert.places import maps, pooled
 
 NUMBER = "a number of groups"  # why an axis is kept that counts heads or groups of channels
 
@@ -27,6 +27,7 @@ def follow(call: Call) -> list[Labels]:
 def _pointwise(call: Call) -> list[Dims]:
     """Broadcast, reduce or keep: dimensions of the same size, aligned from the right, are the same axis."""
     gone = _reduced(call)
+    ones = set() if call.name in ("index_select", "gather") else gone or set()  # reduced, with `keepdim`
     results: list[Dims] = []
     for out in call.outputs:
         if out.dim() == 0:
@@ -44,7 +45,7 @@ def _pointwise(call: Call) -> list[Dims]:
         for place in range(-out.dim(), 0):
             sized = [(t.shape[place], found.dims[place]) for t, found in _with(call, place)]
             for n, one in sized:
-                if n not in (1, out.shape[place]):
+                if n not in (1, out.shape[place]) and not (place % out.dim() in ones and out.shape[place] == 1):
                     pin(one, f"{call.name} in {call.where}")
             meet = [one for n, one in sized if n == out.shape[place] > 1]
             for one in meet[1:]:
@@ -175,6 +176,20 @@ def _split(call: Call) -> list[Dims]:
     return [[*dims[:place], piece, *dims[place + 1 :]] for piece in cut]
 
 
+def _shuffled(call: Call) -> list[Dims]:
+    """`nn.ChannelShuffle`: groups of channels taken apart, and put together the other way round."""
+    dims = list(call.before[0].dims)
+    found = dims[1]
+    if found is None or found.inner > 1:
+        return call.unknown()
+    count = call.argument("groups")
+    each = pieces(found, [call.inputs[0].shape[1] // count] * count)
+    for piece in each[1:]:
+        unify(each[0], piece, NUMBER)
+    dims[1] = Axis(each[0].atoms * count)
+    return [dims]
+
+
 def _cat(call: Call) -> list[Dims]:
     n = call.outputs[0].dim()
     place = call.argument("dim", 0) % n
@@ -238,35 +253,6 @@ def _attention(call: Call) -> list[Dims]:
     return [dims, *[(None,) * t.dim() for t in call.outputs[1:]]]
 
 
-def _maps(call: Call) -> list[Dims]:
-    """Resampling and padding: places change, channels stay."""
-    x, dims = call.inputs[0], call.before[0].dims
-    results: list[Dims] = []
-    for t in call.outputs:
-        if t.dim() != x.dim():
-            return call.unknown()
-        for place, one in enumerate(dims):
-            if t.shape[place] != x.shape[place]:
-                pin(one, f"channels are added in {call.where}")
-        results.append([one if t.shape[i] == x.shape[i] else None for i, one in enumerate(dims)])
-    return results
-
-
-def _pooled(call: Call) -> list[Dims]:
-    """Pooling called as a function cannot be replaced: a stride that breaks quarter turns is noted."""
-    size = call.argument("kernel_size")
-    stride, padding = call.argument("stride") or size, call.argument("padding", 0)
-    sides = call.inputs[0].shape[2:]
-    for side, *window in zip(sides, *(_each(value, len(sides)) for value in (size, stride, padding)), strict=True):
-        if not keeps_grid(side, *window):
-            call.notes[call.where] = f"pools by a stride that breaks quarter turns on side {side}"
-    return _maps(call)
-
-
-def _each(value: int | list[int], count: int) -> list[int]:
-    return [value] * count if isinstance(value, int) else list(value) * (count // len(value))
-
-
 NAMES: dict[Callable[[Call], list[Dims]], str] = {
     _view: "view _unsafe_view reshape _reshape_alias flatten unflatten",
     _permute: "permute transpose t",
@@ -276,6 +262,7 @@ NAMES: dict[Callable[[Call], list[Dims]], str] = {
     _slice: "slice",
     _split: "split split_with_sizes split_with_sizes_copy chunk",
     _cat: "cat",
+    _shuffled: "channel_shuffle native_channel_shuffle",
     _stack: "stack",
     _product: "mm bmm addmm baddbmm linear",
     _normalised: """native_layer_norm native_group_norm native_batch_norm batch_norm cudnn_batch_norm
@@ -283,9 +270,9 @@ NAMES: dict[Callable[[Call], list[Dims]], str] = {
     _convolution: "convolution _convolution mkldnn_convolution conv1d conv2d conv3d",
     _attention: """_scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_attention_math
         _scaled_dot_product_flash_attention _scaled_dot_product_efficient_attention""",
-    _pooled: """max_pool2d_with_indices max_pool3d_with_indices max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d
+    pooled: """max_pool2d_with_indices max_pool3d_with_indices max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d
         avg_pool3d""",
-    _maps: """adaptive_avg_pool1d _adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool2d adaptive_max_pool3d
+    maps: """adaptive_avg_pool1d _adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool2d adaptive_max_pool3d
         upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact2d _upsample_nearest_exact3d
         upsample_linear1d upsample_bilinear2d upsample_trilinear3d upsample_bicubic2d _upsample_bilinear2d_aa
         grid_sampler_2d grid_sampler_3d roll flip constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d

@@ -33,6 +33,8 @@ UNKNOWN = (nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase, nn.Bilinear, nn.Pi
 
 def is_known(module: nn.Module) -> bool:
     """Tell whether a layer is followed by what it is; all others are followed by the operations in their `forward`."""
+    if getattr(module, "return_indices", False):  # pooling whose places somebody needs stays as it is
+        return False
     return isinstance(module, PRODUCTS) or (isinstance(module, PLAIN) and not own_forward(module))
 
 
@@ -102,13 +104,51 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's gap
         self.owned = {id(t): name for name, t in named}
 
     def run(self, example: tuple[Any, ...]) -> Trace:
-        """Run in eval mode, without gradients, and return what was seen."""
+        """Run without gradients, and return what was seen.
+
+        In eval mode; then in training mode, if that is possible, as networks may then have auxiliary outputs.
+        """
+        self._follow(example, training=False)
+        for conv, readers in self.readers.items():
+            norm = readers[0]
+            batch = isinstance(self.net.get_submodule(norm), BATCH) if norm in self.trace.layers else False
+            if batch and len(readers) == 1 and self.calls.count(norm) == self.calls.count(conv) == 1:
+                self.trace.folds[conv] = norm
+        kept = [(buffer, buffer.clone()) for buffer in self.net.buffers()]
+        try:
+            with torch.random.fork_rng(devices=[]):
+                self._follow(tuple(torch.cat([x, x]) for x in example), training=True)
+        except Exception:  # in training mode the network wants more than the example
+            pass
+        with torch.no_grad():
+            for buffer, before in kept:
+                buffer.copy_(before)
+        for name in self._idle():
+            self.trace.notes[name] = "not called with the example: it stays as it was, with its old widths"
+        for found_axis, number in self.multiples:
+            divide(found_axis, number)
+        return self.trace
+
+    def _idle(self) -> list[str]:
+        """Return the layers with parameters that were not called."""
+        return [
+            name
+            for name, part in self.net.named_modules()
+            if is_known(part)
+            and next(part.parameters(recurse=False), None) is not None
+            and name not in self.trace.layers
+            and not any(name == path or name.startswith(f"{path}.") for path in self.skip)
+        ]
+
+    def _follow(self, example: tuple[Any, ...], training: bool) -> None:
+        """Run once, in a mode."""
+        self.path, self.inside = [""], 0
         handles = [m.register_forward_pre_hook(self._enter, with_kwargs=True) for m in self.net.modules()]
         handles += [
             m.register_forward_hook(self._leave, with_kwargs=True, always_call=True) for m in self.net.modules()
         ]
         modes = {part: part.training for part in self.net.modules()}
-        self.net.eval()
+        self.net.train(training)
         try:
             with torch.no_grad(), self:
                 outputs = self.net(*example)
@@ -124,14 +164,6 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's gap
                 self.trace.outputs.append(found)
                 for one in found.dims:
                     pin(one, "an output of the network")
-        for found_axis, number in self.multiples:
-            divide(found_axis, number)
-        for conv, readers in self.readers.items():
-            norm = readers[0]
-            batch = isinstance(self.net.get_submodule(norm), BATCH) if norm in self.trace.layers else False
-            if batch and len(readers) == 1 and self.calls.count(norm) == self.calls.count(conv) == 1:
-                self.trace.folds[conv] = norm
-        return self.trace
 
     def labels(self, x: Tensor) -> Labels:
         """Return what is known of a tensor; parameters and buffers are axes of their own until they meet others."""

@@ -26,6 +26,9 @@ class OpenedConv(nn.Module):
         ins, outs = (kernel.shape[1] * groups, kernel.shape[0]) if not layer.transposed else kernel.shape[:2]
         outs = outs * groups if layer.transposed else outs
         self.before, self.layout = layer.before, layer.layout
+        self.in_channels, self.out_channels, self.groups = layer.in_channels, layer.out_channels, layer.groups
+        for name, value in layer.shown.items():  # code may read them
+            setattr(self, name, value)
         self.conv = CONVOLUTIONS[layer.in_type.group.dim, layer.transposed](
             ins,
             outs,
@@ -54,7 +57,7 @@ class OpenedLinear(nn.Module):
         """Expand the matrix."""
         super().__init__()
         matrix, bias = layer.arranged()
-        self.order = layer.order
+        self.order, self.in_features, self.out_features = layer.order, layer.in_features, layer.out_features
         self.linear = nn.Linear(matrix.shape[1], matrix.shape[0], bias is not None)
         self.linear.weight = nn.Parameter(matrix.detach())
         if bias is not None:

@@ -126,7 +126,8 @@ class StackedConv(GroupKernel):
         by_entry = groups == 1 or reads == "self"
         self.layout = Layout(group.order, in_channels, out_channels, reads == "image", by_entry)
         self.geometry, self.padding_mode = Geometry(stride, padding, dilation), padding_mode
-        for name, value in (shown or {}).items():
+        self.shown = dict(shown or {})
+        for name, value in self.shown.items():
             setattr(self, name, value)
         self.transposed, self.reads = transposed, reads
         self.before = before
