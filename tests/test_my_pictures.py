@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+import pdoconv as pdo
 from pdoconv.cli import app
 from pdoconv.data import cifar10
 from pdoconv.recipes import Pictures
@@ -66,6 +67,12 @@ def test_from_a_folder_to_a_network(shapes):
     shown = run("export", folder.path, "--onnx", shapes.parent / "net.onnx")
     assert shown.exit_code == 0, shown.output
     assert f"(batch, 3, {SIDE}, {SIDE})" in shown.output
+    shown = run("save", folder.path, shapes.parent / "net.safetensors")
+    assert shown.exit_code == 0, shown.output
+    pixels = torch.tensor(picture(0, 99)).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        loaded = pdo.load(shapes.parent / "net.safetensors").double()(pixels.double() / 255)
+        assert torch.allclose(loaded, net(x), rtol=1e-5, atol=1e-6)  # the file alone, told nothing of the network
 
 
 def test_a_run_goes_on_without_being_told_the_folder_again(shapes):
@@ -84,6 +91,8 @@ def test_a_run_goes_on_without_being_told_the_folder_again(shapes):
         (lambda folder: [file.unlink() for file in sorted((folder / "discs").iterdir())[1:]], (), "discs"),
         (lambda folder: None, ("--size", "-3"), "size >= 0"),
         (lambda folder: None, ("--group", "p"), "group"),
+        (lambda folder: None, ("--group", "Oh"), "finite group of the plane"),
+        (lambda folder: None, ("--group", "SO2"), "finite group of the plane"),
         (lambda folder: None, ("--fields", "3"), "pictures has no setting --fields"),
     ],
 )
@@ -99,6 +108,8 @@ def test_pictures_need_a_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "give the folder of your pictures with --data" in run("train", "pictures").output
     assert "or --data with a folder" in run("train").output
+    (tmp_path / "mine").mkdir()
+    assert "given with --data mine" in run("train", "mine").output
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import math
+import runpy
 import statistics
 from pathlib import Path
 
@@ -224,3 +225,40 @@ def test_denoising(readme):
         assert psnr["lpde-general"][place] > max(psnr[name][place] for name in classical) + 1
         assert psnr["neural-pde"][place] > psnr["dncnn"][place] - 0.3
     assert rows["neural-pde"]["parameters"] < rows["dncnn"]["parameters"] / 10
+
+
+def test_lower_precision(readme):
+    (row,) = result("precision.json")["rows"]
+    found = row["precisions"]
+    text = (ROOT / "docs" / "design" / "009-convert.md").read_text()
+    base, whole = found["float32, torch"], found["int8, onnxruntime"]
+    assert (
+        f"float32 {base['test_error_percent']:.2f}%, bfloat16 {found['bfloat16, torch']['test_error_percent']:.2f}%, "
+        in readme
+    )
+    assert f"int8 {whole['test_error_percent']:.2f}% at {whole['speed']:.1f} times the speed" in readme
+    assert whole["equivariance_error_90"] == 0
+    for name, values in found.items():
+        cells = (f"{values['test_error_percent']:.2f}", f"{values['speed']:.2g}", f"{values['bytes']:,}")
+        assert f"| {name} | {' | '.join(cells)} | {values['equivariance_error_90']:.1e} |" in text
+
+
+def test_converted_networks(readme):
+    rows = result("convert.json")["rows"]
+    written = runpy.run_path(str(ROOT / "benchmarks" / "convert.py"))["table"](rows)
+    assert written in (ROOT / "docs" / "design" / "009-convert.md").read_text()
+    before, after = ([row["error_quarter_turn_before"] for row in rows], [row["errors"]["90 degrees"] for row in rows])
+    assert f"from {min(before):.1e} to {max(before):.1e} before, at most {max(after):.1e} after" in readme
+    sizes = [row["parameters"][1] / row["parameters"][0] - 1 for row in rows]
+    assert max(map(abs, sizes)) < 0.05
+    assert f"within {100 * max(map(abs, sizes)):.1f}%" in readme
+
+
+def test_segmentation(readme):
+    measured = result("segmentation.json")
+    text = (ROOT / "docs" / "design" / "009-convert.md").read_text()
+    for row in measured["rows"]:
+        upright, turned = row["upright"]["mean_iou"], row["turned"]["mean_iou"]
+        assert f"{row['title']} {upright:.2f}, {turned:.2f}" in readme
+        cells = (f"{row['parameters']:,}", f"{upright:.3f}", f"{turned:.3f}", f"{row['train_seconds'] / 60:.0f}")
+        assert f"| {row['title']} | {' | '.join(cells)} |" in text

@@ -113,7 +113,12 @@ def train(
             "Expected the name of a recipe, or --data with a folder of your own pictures, received neither."
         )
     name, settled = recipe_of(recipe or "pictures")
-    kind = find(name)
+    try:
+        kind = find(name)
+    except ValueError as error:
+        if data is None and Path(name).exists():
+            raise ValueError(f"{name} is no recipe; pictures are given with --data {name}.") from error
+        raise
     unknown = [key for key in chosen if FIELDS.get(key, key) not in {setting.name for setting in fields_of(kind)}]
     if unknown:
         options = ", ".join("--" + key.replace("_", "-") for key in unknown)

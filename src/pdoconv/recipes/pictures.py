@@ -9,7 +9,7 @@ from torch import nn
 
 from pdoconv.data import ImageSet, PictureList, list_pictures, read_pictures
 from pdoconv.filters import family
-from pdoconv.models import PreActResNet
+from pdoconv.models import create
 from pdoconv.pointgroups import group as group_of
 from pdoconv.recipes.base import Recipe
 
@@ -53,7 +53,9 @@ class Pictures(Recipe):
         super().__post_init__()
         if min(self.size, self.colours) < 0 or self.units < 1:
             raise ValueError(f"Expected size >= 0 and units >= 1, received {self.size}, {self.units}.")
-        group_of(self.group)
+        group = group_of(self.group)
+        if group.dim != 2 or group.continuous:
+            raise ValueError(f"Expected a finite group of the plane, such as p8 or p4m, received {self.group!r}.")
         family(self.filters)
 
     @property
@@ -92,15 +94,17 @@ class Pictures(Recipe):
 
     def network(self) -> nn.Module:
         """Return the network, freshly initialised."""
-        return PreActResNet(
-            group_of(self.group),
+        return create(  # by name, so that a file can hold it: see `pdoconv.save`
+            "pdo-resnet44-p8",
+            group=self.group,
             widths=self.widths,
             units=self.units,
             in_channels=self.channels,
             classes=self.classes,
-            filters=family(self.filters),
+            filters=self.filters,
             head=HEAD,
             layout="symmetric",
+            init="unit",
             eps=1e-5,
         )
 
