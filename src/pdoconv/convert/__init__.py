@@ -33,8 +33,6 @@ from pdoconv.pointgroups import group as named_group
 
 Match = Literal["parameters", "compute", "width"]
 ENOUGH = 0.02  # widths that match this well are taken without spreading
-
-
 FAR = 0.2  # parameters that match no better are worth a note
 
 
@@ -258,13 +256,9 @@ def _try(model: nn.Module, twin: Converted, example: Tensor) -> tuple[int, ...]:
     for shape, result in zip(wanted, results, strict=True):
         same = shape[1:] == result.shape[1:] or twin.output == "regular"
         if len(shape) and not (same and shape[0] == result.shape[0]):
+            mean = "" if result.is_floating_point() else f" of {result.dtype}, of which there is no mean: return scores"
             raise ConversionError(
                 f"convert: expected an output of shape {tuple(shape)} as the original gives, received "
-                f"{tuple(result.shape)}"
-                + (
-                    "."
-                    if result.is_floating_point()
-                    else f" of {result.dtype}, of which there is no mean: return scores."
-                )
+                f"{tuple(result.shape)}{mean}."
             )
     return tuple(wanted[0]) if wanted else ()

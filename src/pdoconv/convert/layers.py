@@ -241,7 +241,8 @@ class Planner:
             raise ValueError("pools over windows whose sides differ") from None
         sides, results = self.seen.shape[2:], self.seen.result[2:]
         ceiling = all(out == -(-side // stride) for side, out in zip(sides, results, strict=True))
-        if self.symmetric and stride in (2, 4, 8) and ceiling and size % 2:
+        spread = getattr(module, "dilation", 1) != 1
+        if self.symmetric and stride in (2, 4, 8) and ceiling and size % 2 and not spread:
             kind, times = type(module), stride.bit_length() - 1
 
             def make(_: Widths) -> nn.Module:

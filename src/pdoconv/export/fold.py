@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from pdoconv.export.ordinary import CONVOLUTIONS, TRANSPOSED, convolution
 from pdoconv.export.stacks import OpenedConv, OpenedLinear
 from pdoconv.nn import (
     AvgPool,
@@ -30,12 +31,6 @@ from pdoconv.nn.synchronised import unsynchronise
 from pdoconv.nn.transposed import GroupConvTranspose
 from pdoconv.nn.upsample import LINEAR, Upsample
 
-CONVOLUTIONS: dict[int, type[nn.Conv1d | nn.Conv2d | nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-TRANSPOSED: dict[int, type[nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d]] = {
-    1: nn.ConvTranspose1d,
-    2: nn.ConvTranspose2d,
-    3: nn.ConvTranspose3d,
-}
 NORMS: dict[int, type[nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d]] = {
     1: nn.BatchNorm1d,
     2: nn.BatchNorm2d,
@@ -97,10 +92,8 @@ def _fold_stacks(net: nn.Module, folds: dict[str, str]) -> None:
 
 def _replace(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
     """Replace this package's layers by torch's, depth first."""
-    if isinstance(module, GroupConv | HarmonicConv2d):
+    if isinstance(module, GroupConv | HarmonicConv2d | GroupConvTranspose):
         return _plain_conv(module)
-    if isinstance(module, GroupConvTranspose):
-        return _plain_transposed(module)
     if isinstance(module, StackedConv):
         return OpenedConv(module).eval()
     if isinstance(module, StackedLinear):
@@ -133,43 +126,17 @@ def _replace(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
     return module
 
 
-def _plain_conv(layer: GroupConv | HarmonicConv2d) -> nn.Module:
-    weight, bias = layer.kernel().detach(), layer.dense_bias()
-    conv = CONVOLUTIONS[layer.in_type.group.dim](
-        weight.shape[1],
-        weight.shape[0],
-        layer.kernel_size,
-        layer.stride,
-        layer.padding,
-        layer.dilation,
-        bias=bias is not None,
-        padding_mode=layer.padding_mode,
-        device=weight.device,
-        dtype=weight.dtype,
-    )
-    conv.weight.data = weight
-    if bias is not None and conv.bias is not None:
-        conv.bias.data = bias.detach()
-    return conv.eval()
-
-
-def _plain_transposed(layer: GroupConvTranspose) -> nn.Module:
-    weight, bias = layer.kernel().detach().transpose(0, 1).contiguous(), layer.dense_bias()
-    conv = TRANSPOSED[layer.in_type.group.dim](
-        weight.shape[0],
-        weight.shape[1],
-        layer.kernel_size,
-        layer.stride,
-        layer.padding,
-        bias=bias is not None,
+def _plain_conv(layer: GroupConv | HarmonicConv2d | GroupConvTranspose) -> nn.Module:
+    transposed = isinstance(layer, GroupConvTranspose)
+    return convolution(
+        layer.kernel().transpose(0, 1) if transposed else layer.kernel(),
+        layer.dense_bias(),
+        stride=layer.stride,
+        padding=layer.padding,
         dilation=layer.dilation,
-        device=weight.device,
-        dtype=weight.dtype,
+        padding_mode="zeros" if isinstance(layer, GroupConvTranspose) else layer.padding_mode,
+        transposed=transposed,
     )
-    conv.weight.data = weight
-    if bias is not None and conv.bias is not None:
-        conv.bias.data = bias.detach()
-    return conv.eval()
 
 
 def _plain_blur(layer: BlurPool) -> nn.Module:

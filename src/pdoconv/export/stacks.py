@@ -3,16 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from pdoconv.export.ordinary import convolution
 from pdoconv.nn.stacked import StackedConv, StackedLinear
-
-CONVOLUTIONS: dict[tuple[int, bool], type[nn.Module]] = {
-    (1, False): nn.Conv1d,
-    (2, False): nn.Conv2d,
-    (3, False): nn.Conv3d,
-    (1, True): nn.ConvTranspose1d,
-    (2, True): nn.ConvTranspose2d,
-    (3, True): nn.ConvTranspose3d,
-}
 
 
 class OpenedConv(nn.Module):
@@ -22,27 +14,18 @@ class OpenedConv(nn.Module):
         """Expand the kernel."""
         super().__init__()
         kernel, bias, groups = layer.arranged()
-        stride, padding, dilation = layer.geometry
-        ins, outs = (kernel.shape[1] * groups, kernel.shape[0]) if not layer.transposed else kernel.shape[:2]
-        outs = outs * groups if layer.transposed else outs
         self.before, self.layout = layer.before, layer.layout
         self.in_channels, self.out_channels, self.groups = layer.in_channels, layer.out_channels, layer.groups
         for name, value in layer.shown.items():  # code may read them
             setattr(self, name, value)
-        self.conv = CONVOLUTIONS[layer.in_type.group.dim, layer.transposed](
-            ins,
-            outs,
-            layer.side,
-            stride,
-            padding,
-            dilation=dilation,
+        self.conv = convolution(
+            kernel,
+            bias,
+            **layer.geometry._asdict(),
             groups=groups,
-            bias=bias is not None,
             padding_mode=layer.padding_mode,
+            transposed=layer.transposed,
         )
-        self.conv.weight = nn.Parameter(kernel.detach().contiguous())
-        if bias is not None:
-            self.conv.bias = nn.Parameter(bias.detach())
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(batch * |G|, in_channels, *space)` to `(batch * |G|, out_channels, *space')`."""
