@@ -191,6 +191,14 @@ def test_equal_parameters(name):
     assert abs(count / twin.report.parameters[0] - 1) < (0.25 if name == "shuffle" else 0.06)
 
 
+@pytest.mark.parametrize(("name", "group"), [("residual", "p3"), ("residual", "p4")])
+def test_same_widths_every_time(name, group):
+    """Also where each rounds at another place: a checkpoint fits the twin of another process."""
+    make, shape = NETS[name]
+    found = [convert(make(), group, example=torch.zeros(shape)) for _ in range(3)]
+    assert len({tuple(tuple(p.shape) for p in twin.parameters()) for twin in found}) == 1
+
+
 def test_equal_compute():
     for net, near in ((Everything(), 0.2), (nn.Sequential(nn.Conv2d(3, 200, 3), nn.Conv2d(200, 100, 3)), 0.02)):
         twin = convert(net, "p4", example=IMAGE, match="compute")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_leaves
 
-from pdoconv.convert.axes import Widths
+from pdoconv.convert.axes import Atom, Widths
 from pdoconv.convert.build import Override, build, size
 from pdoconv.convert.law import broken
 from pdoconv.convert.model import Converted as Converted
@@ -190,7 +190,9 @@ def _widths(plan: Plan, net: nn.Module, match: Match) -> Widths:
     target = sum(step.before for step in plan.steps) if match == "compute" else parameters
     if not target:
         return Widths(1.0)
-    found = [_nearest(cost, target, spread) for spread in (False, True)]
+    axes = [one for step in plan.steps for one in (step.seen.into, step.seen.out) if one is not None]
+    numbered = {atom: n for n, atom in enumerate(dict.fromkeys(leaf for one in axes for leaf in one.leaves()))}
+    found = [_nearest(cost, target, spread) for spread in ({}, numbered)]
     plainly, spread = (abs(cost(widths) / target - 1) for widths in found)
     return found[0] if plainly <= max(spread, ENOUGH) else found[1]
 
@@ -207,7 +209,7 @@ def _kept(plan: Plan) -> str:
     return ", ".join(why) or "whole numbers"
 
 
-def _nearest(cost: Callable[[Widths], int], target: int, spread: bool) -> Widths:
+def _nearest(cost: Callable[[Widths], int], target: int, spread: Mapping[Atom, int]) -> Widths:
     """Bisect for the scale, up to twice the original widths."""
     low, high = 0.0, 2.0
     for _ in range(40):

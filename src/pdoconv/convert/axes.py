@@ -6,9 +6,8 @@ one number for each independent atom.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import count
 
 GOLDEN = (5**0.5 - 1) / 2
 
@@ -23,7 +22,6 @@ class Atom:
         pinned: Why the size is kept, or `None`.
         same: The atom that this one turned out to be.
         parts: The atoms that this one turned out to consist of.
-        number: Its place among all atoms.
     """
 
     size: int
@@ -31,7 +29,6 @@ class Atom:
     pinned: str | None = None
     same: "Atom | None" = None
     parts: "tuple[Atom, ...]" = ()
-    number: int = field(default_factory=count().__next__)
 
     def leaves(self) -> "Iterator[Atom]":
         """Yield the independent atoms that this one consists of, in order."""
@@ -157,16 +154,16 @@ def _join(a: Atom, b: Atom) -> None:
 class Widths:
     """New sizes: `scale` times the old, in multiples of each atom's divisor, and at least one of them.
 
-    Atoms of one size get one new size, or with `spread` each rounds at another place, so that their sum can be nearly
-    any number.
+    Atoms of one size get one new size. Or each rounds at another place, given by its number in `spread`, so that their
+    sum can be nearly any number.
     """
 
     scale: float
-    spread: bool = False
+    spread: Mapping[Atom, int] = field(default_factory=dict)
 
     def __call__(self, atom: Atom) -> int:
         """Return the new size of a leaf."""
         if atom.pinned:
             return atom.size
-        place = atom.number * GOLDEN % 1 if self.spread else 0.5
+        place = self.spread[atom] * GOLDEN % 1 if atom in self.spread else 0.5
         return atom.divisor * max(1, math.floor(atom.size * self.scale / atom.divisor + place))
