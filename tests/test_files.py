@@ -64,8 +64,9 @@ def small():
 
 def test_ten_lines_of_the_readme(tmp_path):
     scope = {}
-    for block in README[:2]:
-        exec(block, scope)
+    for block in README:
+        if "net = " in block or "flow = " in block:
+            exec(block, scope)
     x = torch.randn(1, 3, 17, 17)
     for name, inputs in (("net", x), ("flow", x[:, :2])):
         again = saved(scope[name], tmp_path)
