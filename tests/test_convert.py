@@ -297,7 +297,7 @@ def test_exports(name):
     x = torch.randn(2, *shape[1:], dtype=torch.float64)
     assert relative(plain(x), twin(x)) < 1e-12
     assert not any(isinstance(part, StackedConv | nn.BatchNorm2d) for part in plain.modules())
-    program = torch.export.export(plain.float(), (x.float(),), dynamic_shapes=(({0: torch.export.Dim("batch")},),))
+    program = torch.export.export(plain.float(), (x.float(),), dynamic_shapes=({0: torch.export.Dim("batch")},))
     more = torch.randn(5, *shape[1:])
     assert relative(program.module()(more), plain(more)) < 1e-5
 

@@ -42,8 +42,9 @@ class Converted(nn.Module):
         self.folds: dict[str, str] = {}
         self.train(net.training)
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Run on images `(batch, channels, *space)` and whatever else the original takes."""
+    def forward(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Run on images `(batch, channels, *space)` and whatever else the original takes, by place or by name."""
+        args = args if x is None else (x, *args)
         images = next(t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor))
         batch, n = images.shape[0], self.group.order
 
