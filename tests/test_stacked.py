@@ -163,3 +163,28 @@ def test_prints_and_keeps_what_code_may_read():
     assert layer.stride == (2, 2)
     assert "2, 2, kernel_size=3, group=D4, padding=1" in repr(layer)
     assert "times=1" in repr(layer)
+
+
+def test_keeps_its_kernel_in_inference():
+    """Expanded once while the weights stay; anew when they change."""
+    layer, x = StackedConv(D4, 2, 2, 3, filters=filters.default(2, 3)), torch.randn(8, 2, 5, 5)
+    with torch.no_grad():
+        assert layer.arranged()[0] is layer.arranged()[0]
+        before = layer(x)
+        layer.weight.mul_(2)
+        layer.bias.mul_(2)
+        assert relative(layer(x), 2 * before) < 1e-5
+    assert layer.arranged()[0].requires_grad
+
+
+def test_half_precision_in_space():
+    """Computed in float32 where torch's own gradients are not reliable, as by `GroupConv3d`."""
+    layer = StackedConv(O, 1, 1, 3, filters=filters.default(3, 3), dtype=torch.bfloat16)
+    same = pdo.GroupConv3d(O.regular(1), O.regular(1), 3, filters=filters.default(3, 3), dtype=torch.bfloat16)
+    same.load_state_dict(layer.state_dict())
+    x = torch.randn(1, 24, 5, 5, 5).bfloat16()
+    for y in (layer(stack(x, O)), same(x)):
+        assert y.dtype == torch.bfloat16
+        y.float().square().mean().backward()
+    assert layer.weight.grad.isfinite().all()
+    assert relative(layer.weight.grad, same.weight.grad) < 0.05

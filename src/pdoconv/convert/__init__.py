@@ -104,7 +104,7 @@ def convert(
         raise ConversionError(f"convert: the network cannot be copied: {error}") from error
     notes = plain_weights(net)
     example = example[:1].detach().clone()
-    tracer = Tracer(net, dim, over)
+    tracer = Tracer(net, over)
     try:
         trace = tracer.run((example,))
     except Exception as error:  # whatever the network's own code raises

@@ -89,10 +89,10 @@ class Trace:
 class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's gap
     """The run itself: `Tracer(net).run(example)`."""
 
-    def __init__(self, net: nn.Module, dim: int, skip: Iterable[str] = ()) -> None:
-        """Prepare to run a network of `dim` dimensions; modules named in `skip` are the caller's."""
+    def __init__(self, net: nn.Module, skip: Iterable[str] = ()) -> None:
+        """Prepare to run a network; modules named in `skip` are the caller's."""
         super().__init__()  # type: ignore[no-untyped-call]  # torch's gap
-        self.net, self.dim, self.skip = net, dim, set(skip)
+        self.net, self.skip = net, set(skip)
         self.known: WeakIdKeyDictionary = WeakIdKeyDictionary()
         self.trace, self.path, self.inside = Trace(), [""], 0
         self.made: WeakIdKeyDictionary = WeakIdKeyDictionary()
@@ -200,7 +200,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's gap
         x = inputs[0]
         before = self.labels(x)
         channel = x.dim() - 1 if isinstance(module, nn.Linear | nn.LayerNorm) else min(1, x.dim() - 1)
-        if isinstance(module, nn.Module) and name in self.skip:
+        if name in self.skip:
             for one in before.dims:
                 pin(one, f"an input of {name}, which stays as it is")
             self.known[output] = Labels((None,) * output.dim(), True)
@@ -215,7 +215,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's gap
                 earlier.lifted = earlier.lifted or before.lifted
                 dims[channel] = earlier.out
             else:
-                dims[channel] = self._made(module, into, x)
+                dims[channel] = self._made(module, into)
             lifted = True
         else:
             lifted = before.lifted
@@ -233,7 +233,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's gap
             self.trace.layers[name] = found
         self.known[output] = Labels(tuple(dims), lifted)
 
-    def _made(self, module: nn.Module, into: Axis | None, x: Tensor) -> Axis:
+    def _made(self, module: nn.Module, into: Axis | None) -> Axis:
         """Return the channels that a convolution or a linear layer makes."""
         if isinstance(module, nn.Linear):
             return axis(module.out_features)

@@ -132,14 +132,7 @@ class GroupConv(GroupKernel):
         if self._fast is not None and self._takes_fast(x, self._fast):
             return self._forward_fast(x, self._fast.plan, padding)
         bias, kernel = self.dense_bias(), self._remembered("dense", self.kernel)
-        if dim == 3 and x.device.type == "cpu" and torch.is_grad_enabled():
-            low = torch.get_autocast_dtype("cpu") if autocast_on(x) else x.dtype
-            if low in (torch.bfloat16, torch.float16):  # torch's weight gradients are now and then not finite there
-                wide = None if bias is None else bias.float()
-                with torch.autocast("cpu", enabled=False):
-                    y = CONVOLUTIONS[dim](x.float(), kernel.float(), wide, self.stride, padding, self.dilation)
-                    return y.to(low)
-        return CONVOLUTIONS[dim](x, kernel, bias, self.stride, padding, self.dilation)
+        return self._convolved(CONVOLUTIONS[dim], x, kernel, bias, self.stride, padding, self.dilation)
 
     def _forward_fast(self, x: Tensor, plan: str, padding: int) -> Tensor:
         """Compute by the operators of `pdoconv.kernels.ops`, in float32 or float64."""

@@ -113,6 +113,18 @@ class GroupKernel(nn.Module):
             return by_channel(self.bias, self.out_type, 0)
         return self.bias @ self.spread.to(self.bias.dtype)
 
+    def _convolved(
+        self, function: Callable[..., Tensor], x: Tensor, kernel: Tensor, bias: Tensor | None, *geometry: int
+    ) -> Tensor:
+        """Call one of torch's convolutions; in space, training in half precision on CPUs goes through float32."""
+        if self.in_type.group.dim == 3 and x.device.type == "cpu" and torch.is_grad_enabled():
+            low = torch.get_autocast_dtype("cpu") if autocast_on(x) else x.dtype
+            if low in (torch.bfloat16, torch.float16):  # torch's weight gradients are now and then not finite there
+                wide = None if bias is None else bias.float()
+                with torch.autocast("cpu", enabled=False):
+                    return function(x.float(), kernel.float(), wide, *geometry).to(low)
+        return function(x, kernel, bias, *geometry)
+
     def _remembered(self, what: str, make: Callable[[], Tensor]) -> Tensor:
         """Make an expanded weight; without gradients keep it while the weights hold the same numbers."""
         weight = self.weight

@@ -17,9 +17,9 @@ from pdoconv.filters import Filters, pointwise
 from pdoconv.groups import Group
 from pdoconv.nn.conv import CONVOLUTIONS
 from pdoconv.nn.kernel import GroupKernel
+from pdoconv.nn.transposed import TRANSPOSED
+from pdoconv.nn.upsample import LINEAR
 
-TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
-SAMPLED = {1: "linear", 2: "bilinear", 3: "trilinear"}
 Reads = Literal["group", "image", "self"]
 
 
@@ -61,6 +61,11 @@ class Layout(NamedTuple):
         if self.by_entry:
             return y.reshape(-1, self.outs, *y.shape[2:])
         return y.reshape(-1, self.outs, self.order, *y.shape[2:]).transpose(1, 2).flatten(0, 1)
+
+
+def _entries_first(kernel: Tensor, order: int, axis: int) -> Tensor:
+    """Bring an axis of `(channel, entry)` to `(entry, channel)`."""
+    return torch.unflatten(kernel, axis, (-1, order)).transpose(axis, axis + 1).flatten(axis, axis + 1)
 
 
 class StackedConv(GroupKernel):
@@ -141,9 +146,9 @@ class StackedConv(GroupKernel):
             x, padding = F.pad(x, [padding] * 2 * dim, mode=self.padding_mode), 0
         kernel, bias, groups = self.arranged()
         if self.transposed:
-            y = TRANSPOSED[dim](x, kernel, bias, stride, padding, 0, groups, dilation)
+            y = self._convolved(TRANSPOSED[dim], x, kernel, bias, stride, padding, 0, groups, dilation)
         else:
-            y = CONVOLUTIONS[dim](x, kernel, bias, stride, padding, dilation, groups)
+            y = self._convolved(CONVOLUTIONS[dim], x, kernel, bias, stride, padding, dilation, groups)
         return self.layout.closed(y)
 
     def arranged(self) -> tuple[Tensor, Tensor | None, int]:
@@ -151,19 +156,20 @@ class StackedConv(GroupKernel):
 
         The second order is that of `GroupConv`; it keeps the channels of one group together, with all their entries.
         """
-        n, kernel = self.layout.order, self.kernel()
-        bias: Tensor | None = self.bias
-        if self.layout.by_entry:
-            kernel = torch.unflatten(kernel, 0, (-1, n)).transpose(0, 1).flatten(0, 1)
-            if self.reads == "group":
-                kernel = torch.unflatten(kernel, 1, (-1, n)).transpose(1, 2).flatten(1, 2)
-            bias = None if bias is None else bias.repeat(n)
-        else:
-            bias = None if bias is None else bias.repeat_interleave(n)
+        n, bias = self.layout.order, self.bias
         groups = self.groups * (n if self.reads == "self" else 1)
-        if self.transposed:
-            kernel = torch.unflatten(kernel, 0, (groups, -1)).transpose(1, 2).flatten(0, 1)
-        return kernel, bias, groups
+
+        def kernel() -> Tensor:
+            dense = self.kernel()
+            if self.layout.by_entry:
+                dense = _entries_first(dense, n, 0)
+                dense = _entries_first(dense, n, 1) if self.reads == "group" else dense
+            if self.transposed:
+                dense = torch.unflatten(dense, 0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+            return dense
+
+        spread = None if bias is None else bias.repeat(n) if self.layout.by_entry else bias.repeat_interleave(n)
+        return self._remembered("arranged", kernel), spread, groups
 
     def reset_parameters(self) -> None:
         """Draw the weights anew; of a transposed convolution a pixel sees one kernel in `stride ** dim`."""
@@ -216,9 +222,11 @@ class StackedLinear(GroupKernel):
     def arranged(self) -> tuple[Tensor, Tensor | None]:
         """Return matrix and bias for channels `(entry, channel)`."""
         n = self.order
-        matrix = torch.unflatten(self.kernel().flatten(1), 0, (-1, n)).transpose(0, 1).flatten(0, 1)
-        matrix = torch.unflatten(matrix, 1, (-1, n)).transpose(1, 2).flatten(1, 2)
-        return matrix, None if self.bias is None else self.bias.repeat(n)
+
+        def matrix() -> Tensor:
+            return _entries_first(_entries_first(self.kernel().flatten(1), n, 0), n, 1)
+
+        return self._remembered("arranged", matrix), None if self.bias is None else self.bias.repeat(n)
 
     def extra_repr(self) -> str:
         """Print channels."""
@@ -280,7 +288,7 @@ class Halve(nn.Module):
         """Map `(batch, channels, *space)` to a smaller one."""
         for _ in range(self.times):
             sides = [(side + 1) // 2 for side in x.shape[2:]]
-            x = F.interpolate(x, size=sides, mode=SAMPLED[len(sides)], align_corners=False)
+            x = F.interpolate(x, size=sides, mode=LINEAR[len(sides)], align_corners=False)
         return x
 
     def extra_repr(self) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 from pdoconv.fields import FieldType
 from pdoconv.filters import Filters, PDOFilters
 from pdoconv.filters import default as default_filters
-from pdoconv.nn.checks import autocast_on, padding_pixels, require_dim, require_dtype, require_geometry, require_type
+from pdoconv.nn.checks import padding_pixels, require_dim, require_dtype, require_geometry, require_type
 from pdoconv.nn.kernel import GroupKernel
 
 TRANSPOSED: dict[int, Callable[..., Tensor]] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -106,14 +106,8 @@ class GroupConvTranspose(GroupKernel):
                     f"{self.stride}, padding {self.padding}: use a smaller padding or a larger map."
                 )
         kernel = self._remembered("dense", self.kernel).transpose(0, 1)
-        bias, geometry = self.dense_bias(), (self.stride, self.padding, 0, 1, self.dilation)
-        if dim == 3 and x.device.type == "cpu" and torch.is_grad_enabled():
-            low = torch.get_autocast_dtype("cpu") if autocast_on(x) else x.dtype
-            if low in (torch.bfloat16, torch.float16):  # torch's weight gradients are now and then not finite there
-                wide = None if bias is None else bias.float()
-                with torch.autocast("cpu", enabled=False):
-                    return TRANSPOSED[dim](x.float(), kernel.float(), wide, *geometry).to(low)
-        return TRANSPOSED[dim](x, kernel, bias, *geometry)
+        geometry = (self.stride, self.padding, 0, 1, self.dilation)
+        return self._convolved(TRANSPOSED[dim], x, kernel, self.dense_bias(), *geometry)
 
     def extra_repr(self) -> str:
         """Print types and geometry."""
