@@ -223,6 +223,12 @@ def test_multiply_adds_of_the_twin():
     net.append(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 6), nn.Linear(6, 2)))
     twin = convert(net, "p4", example=IMAGE, match="width")
     assert twin.report.products[1] == counted(pdo.export(twin), IMAGE)
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8), nn.Flatten(), nn.LazyLinear(6)
+    )
+    net(IMAGE)
+    twin = convert(net, "p8", example=IMAGE)
+    assert pdo.measure.multiply_adds(twin, IMAGE.shape[1:]) == twin.report.products[1]
 
 
 def test_same_widths():

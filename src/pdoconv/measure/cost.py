@@ -29,7 +29,7 @@ def multiply_adds(module: nn.Module, shape: tuple[int, ...]) -> int:
         nonlocal total
         make = getattr(layer, "kernel", None)
         kernel = cast(Tensor, make() if callable(make) else layer.weight)
-        total += kernel.numel() * (y[0].numel() // kernel.shape[0])
+        total += kernel.numel() * (y.numel() // kernel.shape[0])  # one input: stacks of converted networks count whole
 
     counted = [part for part in module.modules() if isinstance(part, PLAIN) or callable(getattr(part, "kernel", None))]
     handles = [part.register_forward_hook(count) for part in counted]
