@@ -8,7 +8,7 @@ DEMO ?= runs/demo
 PEER_escnn := escnn==1.0.11
 PEER_e2cnn := e2cnn==0.2.3 treverhines-rbf==2025.7.4.1
 
-.PHONY: demo test test-all lint bench bench-peers equivariance families compare restoration flow cifar segmentation convert clean
+.PHONY: demo test test-all lint bench bench-peers equivariance families compare restoration flow cifar segmentation convert playground play pictures screenshots notebooks docs clean
 .DELETE_ON_ERROR:
 
 $(VENV)/ready: pyproject.toml
@@ -85,6 +85,35 @@ segmentation: $(VENV)/ready
 convert: $(VENV)/ready
 	$(BIN)/python benchmarks/convert.py
 
+# The playground's runtime (onnxruntime-web, by npm), and the same page as static files in docs/playground/.
+RUNTIME := src/pdoconv/playground/static/vendor/ort-wasm-simd-threaded.wasm
+$(RUNTIME): tools/playground/package-lock.json
+	$(PYTHON) tools/playground_runtime.py
+	touch $@
+
+playground: $(RUNTIME)
+	rm -rf docs/playground
+	cp -r src/pdoconv/playground/static docs/playground
+
+play: $(VENV)/ready $(RUNTIME)
+	$(BIN)/pdoconv play
+
+# The documentation as a site in site/: pages, notebooks, results, reference, playground. Dead links are errors.
+docs: $(VENV)/ready playground
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q
+	$(BIN)/python tools/site_links.py site
+
+# All pictures of the documentation; screenshots need Chromium.
+pictures: $(VENV)/ready
+	$(BIN)/python tools/pictures.py
+
+screenshots: $(VENV)/ready $(RUNTIME)
+	$(BIN)/python tools/screenshots.py
+
+# Run the notebooks and keep what they show: about a quarter of an hour.
+notebooks: $(VENV)/ready
+	$(BIN)/python tools/notebooks.py
+
 # Layers beside plain ones, cost over the group's order, and how long a start takes: about three quarters of an hour.
 bench: $(VENV)/ready
 	$(BIN)/python benchmarks/layer_speed.py --methods auto dense
@@ -104,4 +133,4 @@ bench-peers: $(VENV)/ready .venv-escnn/ready .venv-e2cnn/ready
 	$(BIN)/python benchmarks/start_speed.py --escnn .venv-escnn/bin/python --e2cnn .venv-e2cnn/bin/python --result results/bench-start-peers.json
 
 clean:
-	rm -rf $(VENV) .venv-escnn .venv-e2cnn runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf site docs/playground $(VENV) .venv-escnn .venv-e2cnn runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -32,7 +32,7 @@ from pdoconv.representations import Representation
 from pdoconv.training.folder import RunFolder
 
 C4, C8, CUBE, SO2 = pdo.cyclic(4), pdo.cyclic(8), pdo.octahedral(), pdo.so2()
-README = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[1] / "README.md").read_text(), re.DOTALL)
+START = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[1] / "docs" / "start.md").read_text(), re.DOTALL)
 
 
 def alike(net, other, x):
@@ -62,9 +62,9 @@ def small():
     )
 
 
-def test_ten_lines_of_the_readme(tmp_path):
+def test_networks_of_the_five_minute_start(tmp_path):
     scope = {}
-    for block in README:
+    for block in START:
         if "net = " in block or "flow = " in block:
             exec(block, scope)
     x = torch.randn(1, 3, 17, 17)

@@ -1,7 +1,8 @@
-"""Command line: `pdoconv train | evaluate | measure | compare | restore | export | save | table`."""
+"""Command line: `pdoconv train | evaluate | measure | compare | restore | export | save | table | play`."""
 
 import typer
 
+from pdoconv.cli.play import play
 from pdoconv.cli.tools import compare, evaluate, export, measure, restore, save, table
 from pdoconv.cli.train import BareResume, train
 
@@ -11,7 +12,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command(cls=BareResume)(train)
-for command in (evaluate, measure, compare, restore, export, save, table):
+for command in (evaluate, measure, compare, restore, export, save, table, play):
     app.command()(command)
 
 

@@ -79,8 +79,8 @@ class BatchNorm(_BatchNorm):
             require_dtype(self, x, parameter)
         if self.training and self.ranks is not None and self.ranks.several():
             return by_batch(self, x, self.in_type, self.ranks)
-        if len(self.in_type.blocks) > 1 or not self.in_type.permuted:
-            return self._by_block(x)
+        if len(self.in_type.blocks) > 1 or not self.in_type.permuted or x.is_cuda:
+            return self._by_block(x)  # cuDNN gives each of its channels one block of threads: fields are too few
         fields, size = self.in_type.fields, self.in_type.field_size
         if not x.is_contiguous() and x.movedim(1, -1).is_contiguous():
             return self._channels_last(x)

@@ -1,0 +1,424 @@
+"""The pages of results hold what is in `results/`: every file, every row, figures that move with the files."""
+
+import importlib
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "results"
+
+
+@pytest.fixture(scope="module")
+def tool():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "tools"))
+        yield importlib.import_module("result_pages")
+
+
+@pytest.fixture(scope="module")
+def pages(tool):
+    return tool.pages()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A copy of the folder of results, to be tampered with."""
+    return Path(shutil.copytree(RESULTS, tmp_path / "results"))
+
+
+def missing(pages, folder):
+    """Return the files and pictures of a folder that no page shows."""
+    text = "\n".join(pages.values())
+    shown = {f"results/{name}" for name in re.findall(r"`results/([\w.-]+\.json)`", text)}
+    shown |= {f"results/{name}" for name in re.findall(r"\]\(\.\./results-pictures/([\w.-]+\.png)\)", text)}
+    return sorted(
+        p.name for p in folder.iterdir() if p.suffix in (".json", ".png") and f"results/{p.name}" not in shown
+    )
+
+
+def test_every_file_and_every_picture_is_shown(pages):
+    assert missing(pages, RESULTS) == []
+
+
+def test_a_file_that_no_page_shows_is_noticed(tool, folder):
+    (folder / "new.json").write_text("{}")
+    (folder / "new.png").write_bytes(b"")
+    assert missing(tool.pages(folder), folder) == ["new.json", "new.png"]
+
+
+def tables(text):
+    """Return the rows of every table by heading of its section, in order."""
+    found = {}
+    for section in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        title, body = section.split("\n", 1)
+        blocks = re.findall(r"(?:^\|.*\n)+", body + "\n", re.MULTILINE)
+        counts = []
+        for block in blocks:
+            lines = block.splitlines()
+            assert re.fullmatch(r"(\|---)+\|", lines[1])
+            assert len({line.replace("\\|", "").count("|") for line in lines}) == 1, title
+            counts.append(len(lines) - 2)
+        if counts:
+            found[title] = counts
+    return found
+
+
+def result(name):
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def test_tables_have_as_many_rows_as_the_files(pages):
+    systems = result("compare-mnist-rot")["systems"]
+    families = result("families")["runs"]
+    peers = result("equivariance-comparison")["systems"]
+    trained = result("equivariance-mnist-rot-small-gaussian-seed0")
+    lines = result("bench-group-order")["lines"]
+    fields = result("bench-representations")
+    starts = [result("bench-start"), result("bench-start-peers")]
+    laws = result("pde-laws")
+    flow = result("optical-flow")
+    expected = {
+        "classification": {
+            "MNIST-rot with the authors' small network": [3],
+            "Trained upright, tested at every angle": [len(result("turned-digits")["systems"])],
+            "Every system, trained alike": [len(systems)],
+            "CIFAR-10, narrow networks": [len(result("cifar-narrow")["rows"])],
+            "Which filters should be the default?": [
+                len({r["family"] for r in families}),
+                len({r.get("init") for r in families if r["family"] == "gaussian"}),
+            ],
+            "How its settings were chosen": [len(result("tuning-mnist-rot-small")["runs"])],
+        },
+        "equivariance": {
+            "One layer and three, beside the peers": [len(peers)],
+            "One layer, from its symbol": [len({r["family"] for r in families} - {"plain"})],
+            "Six layers, before and after training": [len(peers)],
+            "A trained network, layer by layer": [len(trained["depth"]["45 degrees"]), 6],
+        },
+        "speed": {
+            "One wide layer": [2 * len(result("bench-layer-goals")["rows"])],
+            "Time over the order of the group": [2 * len(lines), sum(map(len, lines.values()))],
+            "A grid of layers": [len(result("bench-layer")["rows"])],
+            "Where the time goes": [len(result("bench-roofline")["rows"])],
+            "Layers in space": [len(result("bench-volume")["rows"])],
+            "Layers between other fields": [
+                len(fields["layers"]) + len(fields["between"]),
+                len(fields["construction"]),
+            ],
+            "The network of escnn's tutorial": [sum(len(g["systems"]) for g in result("bench-networks")["groups"])],
+            "CIFAR ResNets": [sum(len(n["systems"]) for n in result("bench-resnet")["networks"])],
+            "Starts": [len(start[key]) for start in starts for key in ("network", "first_layers")],
+            "Two processes": [len(result("bench-scaling")["rows"])],
+            "Augmentation": [len(result("bench-augment")["cases"])],
+        },
+        "restoration": {
+            "Denoising, sigma 25": [len(result("restoration-denoise")["systems"])],
+            "Deblurring": [len(result("restoration-deblur")["systems"])],
+            "Inpainting": [len(result("restoration-inpaint")["systems"])],
+            "Demosaicking": [len(result("restoration-demosaick")["systems"])],
+            "Edge maps": [len(result("restoration-edges")["systems"])],
+            "Text confidence maps": [len(result("restoration-text")["systems"])],
+            "Laws of the PDEs": [len(laws["change by batch-mates"]), len(laws["error of adjoint gradients"])],
+            "Neural PDEs on MNIST-rot": [sum(name.startswith("neural-") for name in systems)],
+        },
+        "fields": {
+            "Optical flow": [len(flow["rows"]), len(flow["without_a_network"])],
+            "How its learning rates were chosen": [
+                sum(map(len, result("tuning-optical-flow")["validation_endpoint_error_pixels"].values()))
+            ],
+        },
+        "volumes": {"Tetracubes": [len(result("volumes")["rows"])]},
+        "conversion": {
+            "Networks converted by `pdo.convert`": [len(result("convert")["rows"])],
+            "Segmentation of digits at any angle": [len(result("segmentation")["rows"])],
+            "Lower precision": [len(row["precisions"]) for row in result("precision")["rows"]],
+            "A folder of pictures, five commands": [len(result("stranger")["commands"])],
+        },
+    }
+    for name, wanted in expected.items():
+        found = tables(pages[f"results/{name}.md"])
+        optional = {title for title in found if title not in wanted}
+        allowed = {"conversion": "Converted networks on orientations", "speed": ""}.get(name)
+        assert not optional or (allowed is not None and all(title.startswith(allowed) for title in optional))
+        assert {title: rows for title, rows in found.items() if title in wanted} == wanted
+
+
+TAMPERED = {
+    "bench-augment": (["cases", 0, "ours / numpy loop", "ratio"], "7.77 ("),
+    "bench-group-order": (["exponents", "group order", "forward_backward", "auto"], "| 7.77 |"),
+    "bench-layer": (["rows", 5, "inference", "ratio"], "| 7.77 |"),
+    "bench-layer-goals": (["rows", 1, "forward_backward", "ratio"], "7.77 ("),
+    "bench-networks": (["groups", 0, "systems", "auto", "forward_backward", "over_escnn", "ratio"], "7.77 ("),
+    "bench-representations": (["construction", 3, "median_ms"], "| C4, quotient -> quotient | 8 |"),
+    "bench-resnet": (["networks", 0, "systems", "escnn", "inference", "images_per_second"], "| 7.8 |"),
+    "bench-roofline": (["rows", 0, "billions", "products"], "| 7.77 |"),
+    "bench-scaling": (["rows", 0, "two", "speed-up", "ratio"], "7.77 ("),
+    "bench-start": (["first_layers", "I", "auto", "first_layer_ms"], "| I | 8 |"),
+    "bench-start-peers": (["network", "escnn", "construction_ms"], "| 8 |"),
+    "bench-volume": (["rows", 2, "peak_memory", "ratio"], "| 7.77 |"),
+    "cifar-narrow": (["rows", 2, "test_error_percent"], "| 7.77 |"),
+    "compare-mnist-rot": (["systems", "ptn-s", "error %"], "| PTN-S | 7.77 (1 run)"),
+    "convert": (["rows", 4, "slower"], "| 7.8 times |"),
+    "demo": (["test_error_percent"], "| 7.77 (one seed) |"),
+    "equivariance-comparison": (["systems", "escnn", "six layers, trained", "digits"], "| 7.77 |"),
+    "equivariance-mnist-rot-small-gaussian-seed0": (["depth", "45 degrees", "8"], "| 8 | 7.8e+00 |"),
+    "families": (["runs", 2, "error %"], "| 7.77 (1) |"),
+    "mnist-rot-large-seed0": (["test_error_percent"], "**7.77%**"),
+    "mnist-rot-small-gaussian-seed0": (["test_error_percent"], "| 7.77 (one seed) |"),
+    "mnist-rot-small-seed0": (["test_error_percent"], "(7.77, "),
+    "mnist-rot-small-seed1": (["test_error_percent"], ", 7.77)"),
+    "optical-flow": (["rows", 1, "endpoint_error_pixels", "90", "mean"], "| 7.77 |"),
+    "pde-laws": (["change by batch-mates", "dopri5, 0.01"], "| 7.8e+00 |"),
+    "precision": (["rows", 0, "precisions", "int8, onnxruntime", "test_error_percent"], "| 7.77 |"),
+    "restoration-deblur": (["systems", "wiener", "psnr", "set12"], "| Wiener | 7.77, "),
+    "restoration-demosaick": (["systems", "bilinear", "psnr", "synthetic"], "| Bilinear | 7.77, "),
+    "restoration-denoise": (["systems", "bm3d", "psnr", "set12"], "| BM3D | 7.77, "),
+    "restoration-edges": (["systems", "heat", "psnr", "bsd68"], " 7.77, "),
+    "restoration-inpaint": (["systems", "tnrd", "psnr", "set12"], "| TNRD type | 7.77, "),
+    "restoration-text": (["systems", "lpde-general", "psnr", "synthetic"], " 7.77, "),
+    "segmentation": (["rows", 3, "turned", "mean_iou"], "| 7.770 |"),
+    "stranger": (["equivariance_error", "45"], "by 7.8e+00 at 45 degrees"),
+    "tuning-mnist-rot-small": (["runs", 1, "valid_error_percent", -1], "| 7.8 |"),
+    "tuning-optical-flow": (["validation_endpoint_error_pixels", "plain", "0.06, 10 epochs"], "| 7.770 |"),
+    "turned-digits": (["systems", "plain CNN", "error_percent", 12], "| 7.8 |"),
+    "volumes": (["rows", 0, "error_percent", "cube", "mean"], "| 7.8 ± "),
+}
+
+
+def test_every_file_that_must_be_there_is_tampered_with():
+    optional = re.compile(r"gpu-.*|playground|orientations.*")
+    assert {p.stem for p in RESULTS.glob("*.json") if not optional.fullmatch(p.stem)} == set(TAMPERED)
+
+
+@pytest.mark.parametrize("name", TAMPERED)
+def test_a_figure_follows_its_file(name, tool, pages, folder):
+    path, shown = TAMPERED[name]
+    content = result(name)
+    place = content
+    for key in path[:-1]:
+        place = place[key]
+    assert isinstance(place[path[-1]], float)
+    place[path[-1]] = 7.77
+    (folder / f"{name}.json").write_text(json.dumps(content))
+    changed = tool.pages(folder)
+    assert sum(text.count(shown) for text in changed.values()) > sum(text.count(shown) for text in pages.values())
+
+
+def bad_links(pages):
+    """Return links that lead nowhere, or out of the documentation."""
+    bad = []
+    for path, text in pages.items():
+        for target in re.findall(r"\]\(([^)]*)\)", text):
+            file, _, anchor = target.partition("#")
+            place = (Path("docs") / Path(path).parent / file).as_posix()
+            parts = [part for part in place.split("/") if part != "."]
+            while ".." in parts:
+                at = parts.index("..")
+                del parts[at - 1 : at + 1]
+            place = "/".join(parts)
+            if place.startswith("docs/results-pictures/"):
+                good = (RESULTS / Path(place).name).exists()
+            elif place.startswith("docs/results/"):
+                other = pages.get(place.removeprefix("docs/"), "")
+                headings = {
+                    re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in re.findall(r"^#+ (.*)", other, re.M)
+                }
+                good = bool(other) and (not anchor or anchor in headings)
+            else:
+                good = (ROOT / place).exists()
+            if not good or ":" in target or target.startswith("/"):
+                bad.append(target)
+    return bad
+
+
+def test_links_lead_somewhere(pages):
+    assert bad_links(pages) == []
+
+
+def test_dead_links_are_noticed():
+    text = (
+        "[a](speed.md) [b](https://example.org/x) [c](../results-pictures/none.png) [d](../conventions.md) [e](x.md#z)"
+    )
+    dead = ["speed.md", "https://example.org/x", "../results-pictures/none.png", "x.md#z"]
+    assert bad_links({"results/index.md": text, "results/x.md": "# y"}) == dead
+
+
+def bad_commands(pages):
+    """Return commands on the pages that do not exist, or not with these options."""
+    bad = []
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    command_line = "".join(path.read_text() for path in (ROOT / "src" / "pdoconv" / "cli").glob("*.py"))
+    recipes = "".join(path.read_text() for path in (ROOT / "src" / "pdoconv" / "recipes").glob("*.py"))
+    said = [line for text in pages.values() for line in re.findall(r"^Written by (.*):$", text, re.MULTILINE)]
+    said += re.findall(r"`python tools.*?`", pages["results/index.md"])
+    for command in (c for line in said for c in re.findall(r"`([^`]+)`", line)):
+        program, *words = command.split()
+        options = [word for word in words if word.startswith("--")]
+        if program == "make":
+            good = set(words) <= targets
+        elif program == "python":
+            script = ROOT / words[0]
+            good = script.exists() and all(f'"{option}"' in script.read_text() for option in options)
+        else:
+            known = command_line + recipes
+            good = program == "pdoconv" and f"def {words[0]}(" in command_line
+            good = good and all(option[2:].replace("-", "_") in known for option in options)
+        if not good:
+            bad.append(command)
+    assert said
+    return bad
+
+
+def test_commands_exist(pages):
+    assert bad_commands(pages) == []
+
+
+def test_wrong_commands_are_noticed():
+    text = "Written by `make nothing`, `python benchmarks/volumes.py --never`, `pdoconv fly`, `make bench`:"
+    assert bad_commands({"results/index.md": text}) == [
+        "make nothing",
+        "python benchmarks/volumes.py --never",
+        "pdoconv fly",
+    ]
+
+
+def write(folder, name, content):
+    (folder / f"{name}.json").write_text(json.dumps(content))
+
+
+def without_optional(folder):
+    for pattern in ("gpu-*", "playground*", "orientations*"):
+        for path in folder.glob(pattern):
+            path.unlink()
+
+
+def test_files_that_may_be_missing(tool, folder):
+    without_optional(folder)
+    pages = tool.pages(folder)
+    assert "results/playground.md" not in pages
+    assert "playground.md" not in pages["results/index.md"]
+    assert "No GPU has been timed." in pages["results/speed.md"]
+    assert "orientations.py" not in pages["results/conversion.md"]
+    (folder / "demo.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"demo\.json is missing; benchmarks/README\.md says"):
+        tool.pages(folder)
+
+
+def test_speed_on_a_gpu(tool, folder):
+    without_optional(folder)
+
+    def part(ratio):
+        return {"ratio": ratio, "quartile_low": ratio - 0.1, "quartile_high": ratio + 0.1}
+
+    def precisions(**ratios):
+        return {
+            "bfloat16": {phase: {k: part(r) for k, r in ratios.items()} for phase in ("forward_backward", "inference")}
+        }
+
+    layers = [{"group": "C8", "fields": 32, "precisions": precisions(dense=1.0, fourier=2.0)}]
+    networks = [{"network": "resnet44", "precisions": precisions(ours=1.5, z2=0.25)}]
+    hardware = {"processor": "P", "threads": 1, "gpu": "GPU Z"}
+    write(folder, "gpu-speed", {"batch": 128, "layers": layers, "networks": networks, "hardware": hardware})
+    page = tool.pages(folder)["results/speed.md"]
+    assert "| C8, 32 fields | bfloat16 | 1.00 (0.90 to 1.10) | 1.00 (0.90 to 1.10) | 2.00 (1.90 to 2.10) |" in page
+    assert "| resnet44 | bfloat16 | 1.50 (1.40 to 1.60) | 1.50 (1.40 to 1.60) | 0.25 (0.15 to 0.35) |" in page
+    assert "`fourier` is slower than `dense` in 2 of 2 comparisons." in page
+    assert "GPU Z" in page
+    assert "No GPU has been timed." not in page
+
+
+def test_gpu_files_of_any_form(tool, folder):
+    without_optional(folder)
+    part = {"ratio": 0.5, "quartile_low": 0.25, "quartile_high": 0.75, "ours_ms": 3.0}
+    rows = [{"layer": "C8", "fields": 32, "inference": part}, {"layer": "D8", "inference": part, "note": "a|b"}]
+    wide = [{f"key {i}": i for i in range(12)}] * 2
+    made = {"hardware": {"processor": "P", "threads": 1, "gpu": "GPU Z"}, "command": "x.py"}
+    content = {"title": "On a GPU", "batch": 16, "rows": rows, "by name": {"a": {"b": 1.5}}, "wide": wide}
+    write(folder, "gpu-layer", {**content, "caveats": ["One GPU."], **made})
+    (folder / "gpu-layer-more.png").write_bytes(b"")
+    page = tool.pages(folder)["results/speed.md"]
+    section = page.split("## On a GPU")[1]
+    assert "* batch: 16\n" in section
+    assert "| C8 | 32 | 0.50 (0.25 to 0.75) | - |" in section
+    assert "| D8 | - | 0.50 (0.25 to 0.75) | a/b |" in section
+    assert "| a | 1.5 |" in section
+    assert "| key 11 | 11 | 11 |" in section
+    assert "* One GPU." in section
+    assert "(../results-pictures/gpu-layer-more.png)" in section
+    assert "GPU Z; as `x.py`" in section
+    assert "No GPU has been timed." not in page
+
+
+def test_orientations(tool, folder):
+    without_optional(folder)
+    row = {
+        "parameters": 1000,
+        "multiply_adds": 2_000_000,
+        "train_seconds": 60.0,
+        "error_percent": {"0": 1.0, "15": 2.0},
+    }
+    plain = {**row, "title": "Net", "group": "", "upright": 7.71, "quarter_turns": 50.0, "any_angle": 60.0}
+    twin = {**row, "title": "Twin", "group": "p4", "upright": 8.0, "quarter_turns": 8.0, "any_angle": 20.0}
+    content = {"data": "D", "train_images": 10, "test_images": 5, "settings": {"epochs": 8}, "selection": "last"}
+    write(folder, "orientations", {**content, "rows": [plain, twin]})
+    page = tool.pages(folder)["results/conversion.md"]
+    assert "| Net | 1,000 | 2 | 7.7 | 50.0 | 60.0 | 1 |" in page
+    assert "**A loss:** upright Net is ahead of all twins." in page
+    assert "over all angles Net is ahead" not in page
+
+
+def test_playground(tool, folder):
+    without_optional(folder)
+    row = {
+        "parameters": 1000,
+        "error_upright": 0.012,
+        "error_any_angle": 0.4,
+        "constant_class": 0.5,
+        "train_seconds": 60,
+    }
+    row |= {f"logits_change_{key}": 1e-3 for key in ("quarter_turns", "mean", "max")}
+    content = {
+        "data": {"training": "digits", "test": "others"},
+        "settings": {"epochs": 8, "digits": 20_000, "degrees": 22.5},
+        "selection": "last",
+        "networks": {"plain": row},
+        "layers": {"degrees": 45, "what": "errors", "families": {"gaussian": {"0.1": 1e-5, "0.4": 1e-4}}},
+    }
+    write(folder, "playground", content)
+    loads = {"first_answer_ms": [1500, 2000, 1000], "first_answer_ms_median": 1500, "browser": "B 1", "cores": 2}
+    write(folder, "playground-loading", {**loads, "load_average": 0.25})
+    pages = tool.pages(folder)
+    page = pages["results/playground.md"]
+    assert "| plain | 1,000 | 1.2 | 40.0 | 50.0 | 1.0e-03 |" in page
+    assert "| `gaussian` | 1.0e-05 | 1.0e-04 |" in page
+    assert "Median 1,500 ms over 3 loads (1,000 to 2,000 ms); B 1, 2 cores." in page
+    assert "plain, trained on upright digits: error upright 1.2%, at any angle 40.0%." in pages["results/index.md"]
+    assert "[Playground](playground.md)" in pages["results/index.md"]
+
+
+def test_pages_change_nothing(tool, pages, folder):
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    assert tool.pages(folder) == pages
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_command_line(tool, pages, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["result_pages.py", str(tmp_path / "out")])
+    tool.main()
+    assert {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.md")} == set(pages)
+    assert (tmp_path / "out" / "results" / "index.md").read_text() == pages["results/index.md"]
+    monkeypatch.setattr("sys.argv", ["result_pages.py"])
+    with pytest.raises(SystemExit, match="Expected one argument, the folder to write into, received 0"):
+        tool.main()
+
+
+def test_refusals(tool, tmp_path):
+    with pytest.raises(FileNotFoundError, match="Expected a folder of result files"):
+        tool.pages(tmp_path / "none")
+    page = importlib.import_module("results.page")
+    with pytest.raises(ValueError, match="Expected 2 cells, received 1"):
+        page.table(("a", "b"), [("c",)])

@@ -1,0 +1,1 @@
+"""Pictures of the documentation, one function each; `tools/pictures.py` makes them."""
