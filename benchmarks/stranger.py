@@ -1,8 +1,9 @@
 """A stranger's path, timed: from nothing to an equivariant classifier of a folder of pictures, in five commands.
 
 The pictures are handwritten digits, saved as PNG files in class folders as a user's own would be. The commands are
-those of the README. They run one by one in a temporary folder that holds nothing but the pictures and a link to this
-checkout, with a new virtual environment. Installing asks the package index, so its time depends on the network.
+those of docs/how-to/own-folder.md. They run one by one in a temporary folder that holds nothing but the pictures and a
+link to this checkout, with a new virtual environment. Installing asks the package index, so its time depends on the
+network.
 
     python benchmarks/stranger.py    # results/stranger.json
 """
@@ -31,7 +32,7 @@ COMMANDS = (
     "env/bin/pdoconv measure my_run --step 15",
     "env/bin/pdoconv export my_run --onnx my_model.onnx",
 )
-"""As in the README, to be run in the folder that holds `pdoconv/` and `my_images/`."""
+"""As in docs/how-to/own-folder.md, to be run in the folder that holds `pdoconv/` and `my_images/`."""
 CLASSES = {"two": 2, "three": 3, "four": 4}
 PICTURES = 200  # of each class
 ASK = """

@@ -86,6 +86,15 @@ def orders(names: Names) -> dict[str, float]:
         y = layer(enn.GeometricTensor(x, image)).tensor.unflatten(1, (-1, n))
         found[f"{name}: left over"] = left
         found[name] = distance(lift(x), y[:, :, order].flatten(1, 2))
+        if name != "O":  # between regular fields, by escnn's own filters
+            between = enn.R2Conv(regular, regular, 5, padding=2).eval()
+            ours = pdo.GroupConv2d(
+                group.regular(2), group.regular(2), 5, filters=pdo.filters.harmonics(), padding=2, bias=False
+            )
+            found[f"{name}: left over between"] = names["take"](ours, between.filter, order)
+            z = between(enn.GeometricTensor(y.flatten(1, 2), regular)).tensor.unflatten(1, (-1, n))[:, :, order]
+            z = z - between.expanded_bias.unflatten(0, (-1, n))[:, order, None, None]
+            found[f"{name} between"] = distance(ours(y[:, :, order].flatten(1, 2)), z.flatten(1, 2))
         if n > 2:
             found[f"{name}, shuffled"] = distance(lift(x), y[:, :, order[1:] + order[:1]].flatten(1, 2))
     return found
@@ -174,6 +183,14 @@ def irreducible() -> dict[str, float]:
     return found
 
 
+def quotient() -> float:
+    """Compare the characters of fields on the cosets of two rotations, of C8."""
+    space, group = gspaces.rot2dOnR2(8), pdo.cyclic(8)
+    theirs, ours = space.quotient_repr(2), group.quotient(pdo.cyclic(2))
+    pairs = zip(space.fibergroup.elements, group.matrices, strict=True)
+    return max(abs(np.trace(theirs(e)) - np.trace(ours.matrix(m))) for e, m in pairs)
+
+
 def weights() -> dict[str, list[int]]:
     """Count the weights of layers with escnn's filters in both libraries."""
     found = {}
@@ -216,7 +233,7 @@ def main() -> None:
         fresh = names["network"](pdo.filters.harmonics())
         names["ours"] = fresh
         found = {"networks": networks(names), "orders": orders(names), "layers": layers()}
-        found |= {"irreducible": irreducible(), "weights": weights(), "tools": tools(names)}
+        found |= {"irreducible": irreducible(), "quotient": quotient(), "weights": weights(), "tools": tools(names)}
         missing = [
             name
             for name in set(
@@ -224,6 +241,7 @@ def main() -> None:
             )
             if not hasattr(enn, name) and not hasattr(pdo, name)
         ]
+        missing += [n for n in set(re.findall(r"gspaces\.(\w+)", text.read_text())) if not hasattr(gspaces, n)]
     print(json.dumps({**found, "missing": sorted(missing)}))
 
 

@@ -60,6 +60,9 @@ def test_order_of_channels(found, name):
     orders = found["orders"]
     assert orders[f"{name}: left over"] < 1e-6
     assert orders[name] < ROUNDING
+    if name != "O":
+        assert orders[f"{name}: left over between"] < 1e-6
+        assert orders[f"{name} between"] < ROUNDING
     if name != "y to -y":
         assert orders[f"{name}, shuffled"] > 0.3
 
@@ -77,6 +80,7 @@ def test_layers_that_the_table_calls_equal(found):
 @pytest.mark.slow
 def test_irreducible_fields_have_the_same_matrices(found):
     assert max(found["irreducible"].values()) < 1e-6
+    assert found["quotient"] < 1e-9
 
 
 @pytest.mark.slow

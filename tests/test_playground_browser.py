@@ -190,6 +190,11 @@ def test_measuring_fills_the_strips(page: Any, label: int) -> None:
     assert (own["visited"], other["visited"]) == ("72", "72")
     assert (own["stays"], own["classes"]) == ("true", str(label))
     assert len(other["classes"].split(",")) > 1
+    assert page.inner_text("#plain .verdict").startswith("Class changes: ")
+    told = page.inner_text("#turn-facts")
+    for network in MANIFEST["networks"].values():
+        for key in ("error_upright", "error_any_angle", "constant_class"):
+            assert f"{100 * network[key]:.1f}%" in told
 
 
 def test_the_ring_turns_and_rolls(page: Any) -> None:
@@ -475,6 +480,15 @@ def test_what_is_missing_or_broken_is_told_on_the_page(
     watched.page.wait_for_selector("#problem:not([hidden])", timeout=20000)
     assert message in watched.page.inner_text("#problem")
     assert watched.page.locator("h1").is_visible()
+    watched.context.close()
+
+
+def test_the_second_tab_works_without_the_first(browser: Any, address: str) -> None:
+    watched = Watch(browser, address)
+    watched.page.route("**/equivariant.onnx", lambda route: route.fulfill(status=404))
+    watched.page.goto(address + "#pde")
+    watched.page.wait_for_selector('body[data-pde="ready"]', timeout=30000)
+    assert watched.page.locator("#turn").is_hidden()
     watched.context.close()
 
 

@@ -100,6 +100,7 @@ def test_tables_have_as_many_rows_as_the_files(pages):
             "A trained network, layer by layer": [len(trained["depth"]["45 degrees"]), 6],
         },
         "speed": {
+            "On a GPU": [sum(len(row["precisions"]) for row in result("gpu-speed")[k]) for k in ("layers", "networks")],
             "One wide layer": [2 * len(result("bench-layer-goals")["rows"])],
             "Time over the order of the group": [2 * len(lines), sum(map(len, lines.values()))],
             "A grid of layers": [len(result("bench-layer")["rows"])],
@@ -141,10 +142,7 @@ def test_tables_have_as_many_rows_as_the_files(pages):
     }
     for name, wanted in expected.items():
         found = tables(pages[f"results/{name}.md"])
-        optional = {title for title in found if title not in wanted}
-        allowed = {"conversion": "Converted networks on orientations", "speed": ""}.get(name)
-        assert not optional or (allowed is not None and all(title.startswith(allowed) for title in optional))
-        assert {title: rows for title, rows in found.items() if title in wanted} == wanted
+        assert found == wanted
 
 
 TAMPERED = {
@@ -167,6 +165,7 @@ TAMPERED = {
     "equivariance-comparison": (["systems", "escnn", "six layers, trained", "digits"], "| 7.77 |"),
     "equivariance-mnist-rot-small-gaussian-seed0": (["depth", "45 degrees", "8"], "| 8 | 7.8e+00 |"),
     "families": (["runs", 2, "error %"], "| 7.77 (1) |"),
+    "gpu-speed": (["layers", 0, "precisions", "bfloat16", "inference", "dense", "ratio"], "7.77 ("),
     "mnist-rot-large-seed0": (["test_error_percent"], "**7.77%**"),
     "mnist-rot-small-gaussian-seed0": (["test_error_percent"], "| 7.77 (one seed) |"),
     "mnist-rot-small-seed0": (["test_error_percent"], "(7.77, "),
@@ -190,7 +189,7 @@ TAMPERED = {
 
 
 def test_every_file_that_must_be_there_is_tampered_with():
-    optional = re.compile(r"gpu-.*|playground|orientations.*")
+    optional = re.compile(r"playground.*")
     assert {p.stem for p in RESULTS.glob("*.json") if not optional.fullmatch(p.stem)} == set(TAMPERED)
 
 
@@ -291,7 +290,7 @@ def write(folder, name, content):
 
 
 def without_optional(folder):
-    for pattern in ("gpu-*", "playground*", "orientations*"):
+    for pattern in ("playground*",):
         for path in folder.glob(pattern):
             path.unlink()
 
@@ -301,74 +300,9 @@ def test_files_that_may_be_missing(tool, folder):
     pages = tool.pages(folder)
     assert "results/playground.md" not in pages
     assert "playground.md" not in pages["results/index.md"]
-    assert "No GPU has been timed." in pages["results/speed.md"]
-    assert "orientations.py" not in pages["results/conversion.md"]
     (folder / "demo.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"demo\.json is missing; benchmarks/README\.md says"):
         tool.pages(folder)
-
-
-def test_speed_on_a_gpu(tool, folder):
-    without_optional(folder)
-
-    def part(ratio):
-        return {"ratio": ratio, "quartile_low": ratio - 0.1, "quartile_high": ratio + 0.1}
-
-    def precisions(**ratios):
-        return {
-            "bfloat16": {phase: {k: part(r) for k, r in ratios.items()} for phase in ("forward_backward", "inference")}
-        }
-
-    layers = [{"group": "C8", "fields": 32, "precisions": precisions(dense=1.0, fourier=2.0)}]
-    networks = [{"network": "resnet44", "precisions": precisions(ours=1.5, z2=0.25)}]
-    hardware = {"processor": "P", "threads": 1, "gpu": "GPU Z"}
-    write(folder, "gpu-speed", {"batch": 128, "layers": layers, "networks": networks, "hardware": hardware})
-    page = tool.pages(folder)["results/speed.md"]
-    assert "| C8, 32 fields | bfloat16 | 1.00 (0.90 to 1.10) | 1.00 (0.90 to 1.10) | 2.00 (1.90 to 2.10) |" in page
-    assert "| resnet44 | bfloat16 | 1.50 (1.40 to 1.60) | 1.50 (1.40 to 1.60) | 0.25 (0.15 to 0.35) |" in page
-    assert "`fourier` is slower than `dense` in 2 of 2 comparisons." in page
-    assert "GPU Z" in page
-    assert "No GPU has been timed." not in page
-
-
-def test_gpu_files_of_any_form(tool, folder):
-    without_optional(folder)
-    part = {"ratio": 0.5, "quartile_low": 0.25, "quartile_high": 0.75, "ours_ms": 3.0}
-    rows = [{"layer": "C8", "fields": 32, "inference": part}, {"layer": "D8", "inference": part, "note": "a|b"}]
-    wide = [{f"key {i}": i for i in range(12)}] * 2
-    made = {"hardware": {"processor": "P", "threads": 1, "gpu": "GPU Z"}, "command": "x.py"}
-    content = {"title": "On a GPU", "batch": 16, "rows": rows, "by name": {"a": {"b": 1.5}}, "wide": wide}
-    write(folder, "gpu-layer", {**content, "caveats": ["One GPU."], **made})
-    (folder / "gpu-layer-more.png").write_bytes(b"")
-    page = tool.pages(folder)["results/speed.md"]
-    section = page.split("## On a GPU")[1]
-    assert "* batch: 16\n" in section
-    assert "| C8 | 32 | 0.50 (0.25 to 0.75) | - |" in section
-    assert "| D8 | - | 0.50 (0.25 to 0.75) | a/b |" in section
-    assert "| a | 1.5 |" in section
-    assert "| key 11 | 11 | 11 |" in section
-    assert "* One GPU." in section
-    assert "(../results-pictures/gpu-layer-more.png)" in section
-    assert "GPU Z; as `x.py`" in section
-    assert "No GPU has been timed." not in page
-
-
-def test_orientations(tool, folder):
-    without_optional(folder)
-    row = {
-        "parameters": 1000,
-        "multiply_adds": 2_000_000,
-        "train_seconds": 60.0,
-        "error_percent": {"0": 1.0, "15": 2.0},
-    }
-    plain = {**row, "title": "Net", "group": "", "upright": 7.71, "quarter_turns": 50.0, "any_angle": 60.0}
-    twin = {**row, "title": "Twin", "group": "p4", "upright": 8.0, "quarter_turns": 8.0, "any_angle": 20.0}
-    content = {"data": "D", "train_images": 10, "test_images": 5, "settings": {"epochs": 8}, "selection": "last"}
-    write(folder, "orientations", {**content, "rows": [plain, twin]})
-    page = tool.pages(folder)["results/conversion.md"]
-    assert "| Net | 1,000 | 2 | 7.7 | 50.0 | 60.0 | 1 |" in page
-    assert "**A loss:** upright Net is ahead of all twins." in page
-    assert "over all angles Net is ahead" not in page
 
 
 def test_playground(tool, folder):

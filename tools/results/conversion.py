@@ -3,7 +3,6 @@
 import runpy
 from pathlib import Path
 
-from results import gains
 from results.page import Data, Page, Results, Section, bullets, sci, span, table
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -132,7 +131,7 @@ def stranger(results: Results) -> Section:
 
 def sections(results: Results) -> list[Section]:
     """Return the sections of the page."""
-    return [converted(results), *gains.sections(results), segmentation(results), precision(results), stranger(results)]
+    return [converted(results), segmentation(results), precision(results), stranger(results)]
 
 
 def finding(results: Results) -> str:

@@ -1,6 +1,5 @@
 """How long layers and networks take on a GPU, where that was measured."""
 
-from results import anything
 from results.page import PHASES, Results, Section, spread, table
 
 FILE = "gpu-speed"
@@ -52,9 +51,3 @@ def measured(results: Results) -> Section:
             *([result["caveat"]] if "caveat" in result else []),
         ],
     )
-
-
-def sections(results: Results) -> list[Section]:
-    """Return the sections: none before anything was measured on a GPU."""
-    known = [measured(results)] if results.names(FILE) else []
-    return known + [anything.section(name, results) for name in results.names("gpu-*") if name != FILE]

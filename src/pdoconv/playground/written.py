@@ -125,7 +125,7 @@ def _network(name: str, net: Classifier, row: Mapping[str, Any]) -> dict[str, An
     tied = name == "equivariant"
     order = networks.GROUP.order if tied else 1
     kept = ("parameters", "multiply_adds", "epochs", "error_upright", "error_any_angle", "constant_class")
-    changes = ("logits_change_mean", "logits_change_max", "logits_change_quarter_turns")
+    changes = [f"logits_change_{kind}" for kind in ("mean", "max", "quarter_turns", "eighth_turns")]
     return {
         "title": NETWORK_TITLES[name],
         "file": f"{name}.onnx",

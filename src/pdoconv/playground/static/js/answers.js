@@ -36,8 +36,8 @@ export function makeAnswer(element, name, title) {
     const bold = document.createElement("b");
     bold.textContent = stays ? "Class stays" : "Class changes";
     const shown = counts.slice(0, 3).map(([c, n]) => `${c} (${n})`).join(", ") + (counts.length > 3 ? ", ..." : "");
-    const many = visited.size === 1 ? "1 angle" : `${visited.size} angles`;
-    told.replaceChildren(bold, stays ? `: ${counts[0][0]} at ${many} visited` : `: ${shown} of ${many}`);
+    if (visited.size === 1) told.textContent = "Turn the dial: does the class stay?";
+    else told.replaceChildren(bold, stays ? `: ${counts[0][0]} at ${visited.size} angles visited` : `: ${shown} of ${visited.size} angles`);
     strip.setAttribute("aria-label", `Class over the angles from 0 to 360 degrees: ${told.textContent}`);
   }
 

@@ -14,6 +14,7 @@ const $ = (id) => document.getElementById(id);
 function failed(error) {
   $("problem").hidden = !error;
   $("problem").textContent = error?.message ?? "";
+  if (error) $("loading").hidden = true;
 }
 
 async function digitsOf({ file }) {
@@ -26,12 +27,10 @@ async function digitsOf({ file }) {
 
 async function begin() {
   $("loading").textContent = "Loading the networks and what runs them: 16 MB.";
-  const manifest = modelJson("manifest.json");
   runtime().catch(() => {}); // told by the first session
   for (const name of ["equivariant", "plain"]) session(`${name}.onnx`).catch(() => {});
-  const { networks, layers, pde, digits, photo } = await manifest;
+  const { networks, layers, digits } = await manifest;
   $("turn-facts").replaceChildren(...turnFacts(networks));
-  $("pde-facts").textContent = pdeFacts(pde, photo);
 
   let stencils; // made when the first answer is there: it may take its time
   let newest;
@@ -46,16 +45,16 @@ async function begin() {
   const families = Object.fromEntries(layers.families.map((family) => [family.name, family]));
   stencils = makeStencilPanel(families, failed);
   stencils(newest);
-  return { pde, photo };
 }
 
-const known = begin();
-known.catch(failed);
+const manifest = modelJson("manifest.json");
+begin().catch(failed);
 let evolution;
 makeTabs($("tabs"), async (panel) => {
   if (panel !== "pde" || evolution) return;
   try {
-    const { pde, photo } = await known;
+    const { pde, photo } = await manifest;
+    $("pde-facts").textContent = pdeFacts(pde, photo);
     evolution ??= modelFile(photo.file).then((answer) => answer.blob()).then((blob) => makePde(pde, blob, failed));
     await evolution;
   } catch (error) {
