@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 
 import pdoconv as pdo
@@ -35,6 +36,19 @@ def test_names_of_this_package_exist():
             place = getattr(place, part)
     for name in set(re.findall(r"\bnn\.(\w+)", text.replace("enn.", ""))):
         assert hasattr(nn, name), name
+
+
+def test_the_table_can_be_typed_in():
+    group, x = pdo.cyclic(16), torch.zeros(1, 32, 8, 8)
+    a = b = t = type_a = type_b = group.regular(2)
+    net = pdo.Sequential(pdo.PDOConv2d(a, b, 5, padding=2), pdo.BatchNorm2d(b)).eval()
+    known = {"pdo": pdo, "nn": nn, "group": group, "x": x, "a": a, "b": b, "t": t, "net": net, "k": 1, "g": 4}
+    known |= {"type_a": type_a, "type_b": type_b, "type": t}
+    rows = re.findall(r"^\| .* \| (.*) \| .*\|$", PAGE.read_text(), re.MULTILINE)
+    expressions = [code for row in rows for code in re.findall(r"`([^`]*[(+][^`]*)`", row)]
+    assert len(expressions) > 30
+    for code in expressions:
+        assert eval(code, known) is not None, code  # the page is our own
 
 
 @pytest.mark.slow

@@ -220,3 +220,22 @@ def test_compile_and_export(dim, mode):
     layer(x + 1)
     program = torch.export.export(layer, (x,), dynamic_shapes=({0: torch.export.Dim("batch", min=2)},))
     assert relative(program.module()(x), expected["y"]) < 1e-5
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("dim", GROUPS)
+def test_the_way_of_gpus_is_equal(dim, mode, monkeypatch):
+    """On CUDA statistics are those of channels, joined; here that way is taken on the CPU."""
+    options, training = MODES[mode]
+    layer, x = norm(dim, options, training, torch.float64), maps(dim, torch.float64)
+    cotangent = torch.randn_like(x)
+    expected = twice(layer, x, cotangent)
+    monkeypatch.setattr(torch.Tensor, "is_cuda", True)
+    monkeypatch.setattr(torch.Tensor, "is_cpu", False)
+    calls = []
+    plain = pdo.nn.normalise.composed
+    monkeypatch.setattr(pdo.nn.normalise, "composed", lambda *a: (calls.append(a), plain(*a))[1])
+    found = twice(layer, x, cotangent)
+    assert bool(calls) == (training or mode == "not tracking, eval")
+    for name, value in expected.items():
+        assert torch.equal(found[name], value) or relative(found[name], value) < 1e-12, name

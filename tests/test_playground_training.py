@@ -10,7 +10,7 @@ import torch
 
 from pdoconv.playground.networks import ANGLES, turned
 
-TINY = {"digits": 32, "epochs": 2, "batch": 16}
+TINY = {"digits": 16, "epochs": 2, "batch": 8}
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_training_goes_on_to_the_same_weights(script, digits, tmp_path, monkeypa
 def test_pictures_depend_on_seed_and_epoch_alone(script, digits, capsys):
     settings = script.Settings(**TINY)
     images, labels = script.pictures(digits, settings, 0)
-    assert images.shape == (32, 1, 36, 36)
+    assert images.shape == (16, 1, 36, 36)
     assert torch.equal(labels[::2], labels[1::2])  # two views of a digit lie side by side
     assert not torch.equal(images[::2], images[1::2])
     again = script.pictures(digits, settings, 0)

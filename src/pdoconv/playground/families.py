@@ -78,7 +78,7 @@ FAMILIES = {
         "pdo.filters.harmonics()",
     ),
     "interpolated": Family(
-        "Rotated pixels",
+        "Interpolated pixels",
         "An ordinary kernel, turned with bilinear interpolation.",
         "pdo.filters.interpolated()",
     ),

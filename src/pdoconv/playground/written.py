@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pdoconv.data import text as text_scenes
 from pdoconv.export.helpers import write
 from pdoconv.playground import families, networks, pde_step
 from pdoconv.playground.networks import Classifier
 
 EXAMPLES = 2  # digits of each class
-PHOTO = 128  # pixels of the photograph's side
+PHOTO = 128  # pixels of a picture's side
+SCENE = {"seed": 2026, "place": 2}  # of the made picture with words
 STARTS = {
     "denoise": {"blur": 0.0, "noise": 25.0, "text": "White noise of 25/255 is added to the picture."},
     "deblur": {
@@ -54,6 +56,7 @@ def write_models(
         _write_json(folder / f"pde-{task}.json", pde_step.described(task), compact=True)
     _write_json(folder / "digits.json", examples(*test), compact=True)
     write(folder / "photo.png", photo())
+    write(folder / "scene.png", scene())
     _write_json(folder / "manifest.json", manifest(nets, result))
 
 
@@ -107,6 +110,7 @@ def manifest(nets: Mapping[str, Classifier], result: Mapping[str, Any]) -> dict[
                     "name": task,
                     "title": TITLES[task],
                     "file": f"pde-{task}.json",
+                    "picture": "scene.png" if task == "text" else "photo.png",
                     "steps": first["steps"],
                     **STARTS[task],
                 }
@@ -117,6 +121,10 @@ def manifest(nets: Mapping[str, Classifier], result: Mapping[str, Any]) -> dict[
         "photo": {
             "file": "photo.png",
             "text": f"scikit-image's picture `camera` (CC0), means over 4 x 4 pixels: {PHOTO} x {PHOTO}.",
+        },
+        "scene": {
+            "file": "scene.png",
+            "text": f"Random words on random shapes, made by pdo.data.text, {PHOTO} x {PHOTO}.",
         },
     }
 
@@ -162,14 +170,24 @@ def examples(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> dict[str, 
 
 def photo() -> bytes:
     """Return scikit-image's picture `camera` at a quarter of its side, as PNG."""
-    from PIL import Image
     from skimage import data
 
     whole = data.camera()  # type: ignore[no-untyped-call]
     part = len(whole) // PHOTO
-    small = np.rint(whole.reshape(PHOTO, part, PHOTO, part).mean((1, 3))).astype(np.uint8)
+    return _png(whole.reshape(PHOTO, part, PHOTO, part).mean((1, 3)))
+
+
+def scene() -> bytes:
+    """Return a picture with words on it, made by the package, as PNG."""
+    made = text_scenes(SCENE["place"] + 1, PHOTO, SCENE["seed"]).images[SCENE["place"], 0]
+    return _png(255 * made.double().numpy())
+
+
+def _png(pixels: NDArray[np.float64]) -> bytes:
+    from PIL import Image
+
     file = io.BytesIO()
-    Image.fromarray(small).save(file, format="PNG", optimize=True)
+    Image.fromarray(np.rint(pixels).astype(np.uint8)).save(file, format="PNG", optimize=True)
     return file.getvalue()
 
 
