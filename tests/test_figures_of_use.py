@@ -31,7 +31,7 @@ def test_files_that_are_named_exist(path):
     text = path.read_text()
     for name in re.findall(r"`((?:results|benchmarks|tests|examples|tools)/[^`\s]+)`", text):
         assert (ROOT / name).exists(), name
-    for name in re.findall(r"\((?:\.\./)?results-pictures/([\w.-]+)\)", text):
+    for name in re.findall(r"\((?:\.\./)*results/([\w.-]+\.png)\)", text):
         assert (ROOT / "results" / name).exists(), name
 
 
