@@ -76,7 +76,8 @@ def quick(tmp_path, monkeypatch):
     torch.set_num_threads(threads)
 
 
-@pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive")
+@pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive")  # plt.show()
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # torch tensors, given to matplotlib
 @pytest.mark.parametrize("name", notebooks.NAMES)
 def test_cells_run(name, quick, capsys):
     names = {"__name__": "notebook"}

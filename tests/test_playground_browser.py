@@ -125,7 +125,7 @@ def draw(page: Any, label: int) -> None:
     page.wait_for_selector('body[data-source="drawing"][data-shown="0"]', timeout=20000)
 
 
-def turn_round(page: Any, step: int = 10) -> None:
+def turn_round(page: Any, step: int = 15) -> None:
     """Drag the dial's knob once round."""
     box = page.locator("#dial").bounding_box()
     x, y, radius = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, 0.45 * box["width"]
@@ -159,11 +159,11 @@ def test_a_drawn_digit_keeps_its_class_at_all_angles(page: Any, label: int) -> N
     assert at(page, "plain")["class"] == str(label)
     turn_round(page)
     found = at(page, "equivariant")
-    assert int(found["visited"]) == 36
+    assert int(found["visited"]) == 24
     assert (found["stays"], found["classes"]) == ("true", str(label))
     assert at(page, "plain")["stays"] == "false"  # the negative control: trained alike, not built for it
-    assert page.inner_text("#equivariant .verdict").startswith(f"Class stays: {label} at 36 angles")
-    assert page.inner_text("#plain .verdict").endswith(" of 36 angles")
+    assert page.inner_text("#equivariant .verdict").startswith(f"Class stays: {label} at 24 angles")
+    assert page.inner_text("#plain .verdict").endswith(" of 24 angles")
 
 
 def test_the_logits_stay_at_quarter_turns_and_wander_in_the_plain_network(page: Any) -> None:
@@ -441,9 +441,8 @@ def test_everything_can_be_reached_by_keyboard(browser: Any, address: str) -> No
     watched.context.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_needs_no_horizontal_scrolling(browser: Any, address: str, scheme: str) -> None:
-    watched = Watch(browser, address, viewport={"width": 380, "height": 800}, has_touch=True, color_scheme=scheme)
+def test_a_phone_needs_no_horizontal_scrolling(browser: Any, address: str) -> None:
+    watched = Watch(browser, address, viewport={"width": 380, "height": 800}, has_touch=True, color_scheme="dark")
     page = watched.open()
     box = page.locator("#dial").bounding_box()
     page.touchscreen.tap(box["x"] + 12, box["y"] + box["height"] / 2)  # left: a quarter turn

@@ -111,3 +111,13 @@ def test_only_the_form_that_is_written_is_taken():
     for model in (pdo.pde.LearnedPDE(2), pdo.pde.LearnedPDE(2, bounded=True, hidden=4, solver="rk4")):
         with pytest.raises(ValueError, match=r"Step: expected a PDE of one channel with bounded=True"):
             pde_step.Step(model)
+
+
+def test_only_numbers_that_fit_the_file_are_described(tmp_path, monkeypatch):
+    small = pdo.pde.LearnedPDE(2, indicators=3, bounded=True, hidden=4, padding="replicate")
+    pdo.pde.save(small, tmp_path / "small.json", task="edges")
+    shipped = pde_step.shipped
+    monkeypatch.setattr(pde_step, "shipped", lambda task: tmp_path / "small.json" if task == "edges" else shipped(task))
+    with pytest.raises(ValueError, match=r"the PDE for edges has another form than the one for denoising"):
+        pde_step.described("edges")
+    assert pde_step.described("text")["steps"] == 12

@@ -16,12 +16,14 @@ from typing import Any
 import jupytext
 import nbformat
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError as CellExecutionError
 from nbformat import NotebookNode
 from PIL import Image
 
 SOURCES = Path(__file__).parent / "notebooks"
 FOLDER = Path(__file__).parents[1] / "docs" / "notebooks"
 NAMES = ("rotated-digits", "learned-pde", "convert")
+LARGE = 60_000  # bytes of a picture
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000"}
 
 
@@ -78,10 +80,13 @@ def cleaned(book: NotebookNode) -> NotebookNode:
 
 
 def smaller(png: str) -> str:
-    """Return a picture, in base64, with 128 colours."""
+    """Return a picture, in base64, with 128 colours, or with 24 if it is a large one."""
     image = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
-    raw = io.BytesIO()
-    image.quantize(128, dither=Image.Dither.NONE).save(raw, "png", optimize=True)
+    for colours in (128, 24):
+        raw = io.BytesIO()
+        image.quantize(colours, dither=Image.Dither.NONE).save(raw, "png", optimize=True)
+        if raw.tell() < LARGE:
+            break
     return base64.b64encode(raw.getvalue()).decode()
 
 
