@@ -173,7 +173,7 @@ def test_files_are_small_and_say_nothing_of_where_they_were_made():
         MANIFEST["photo"]["file"],
         MANIFEST["scene"]["file"],
         "manifest.json",
-        "LICENSES.md",
+        "LICENSES.txt",
     }
     assert named == set(sizes)
     for name in (n for n in named if n.endswith(".onnx")):

@@ -64,11 +64,14 @@ def executed(name: str, environment: dict[str, str] | None = None) -> NotebookNo
 
 
 def cleaned(book: NotebookNode) -> NotebookNode:
-    """Return a notebook without what changes from run to run: times, progress on stderr; pictures with a palette."""
+    """Return a notebook without what changes from run to run: times, progress on stderr; pictures with a palette.
+
+    What a cell prints is one output, however often it was sent.
+    """
     for cell in book.cells:
         cell.metadata = {}
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+            cell.outputs = joined([output for output in cell.outputs if output.get("name") != "stderr"])
             for output in cell.outputs:
                 output.pop("metadata", None)
                 if "data" in output:
@@ -77,6 +80,17 @@ def cleaned(book: NotebookNode) -> NotebookNode:
                         output.data = {"image/png": smaller(output.data["image/png"]), "text/plain": "picture"}
     book.metadata.language_info = {"name": "python"}
     return book
+
+
+def joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Return outputs with printed lines that follow each other in one."""
+    found: list[NotebookNode] = []
+    for output in outputs:
+        if found and output.output_type == found[-1].output_type == "stream":
+            found[-1].text += output.text
+        else:
+            found.append(output)
+    return found
 
 
 def smaller(png: str) -> str:

@@ -245,5 +245,5 @@ assert change < 1e-4
 
 # %% [markdown]
 # One run of each network, on one small data set. More networks, with their sizes and times: [the design of
-# conversion](../design/009-convert.md). When a group is right for your pictures and when it is not:
-# [choose](../choose.md).
+# conversion](../design/009-convert.html). When a group is right for your pictures and when it is not:
+# [choose](../choose.html).

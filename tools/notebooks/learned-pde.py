@@ -196,7 +196,7 @@ show(
 # %% [markdown]
 # `pde.fit` finds all parameters that make the squared error small: step by step first, by least squares, then all at
 # once, by L-BFGS through the exact gradient. `bounded` and `hidden` are [two extensions of the published
-# form](../theory/learned-pdes.md#learning-the-coefficients): without them the equation cannot stop at edges.
+# form](../theory/learned-pdes.html#learning-the-coefficients): without them the equation cannot stop at edges.
 
 # %%
 torch.manual_seed(0)
@@ -250,7 +250,7 @@ assert QUICK or quality(results["learned here"], photo) > max(quality(results[na
 # %% [markdown]
 # One photograph and one draw of the noise. On the standard test sets, with many more steps of training, the same
 # family is between total variation flow and the best known methods: [the
-# results](../design/007-pdes.md#measured-restoration).
+# results](../design/007-pdes.html#measured-restoration).
 #
 # And the law, which nobody trained:
 

@@ -1,6 +1,7 @@
 // What is known of the networks, from the manifest.
 
 const FILE = "results/playground.json";
+const count = (value) => String(value).replace(/\B(?=(\d{3})+$)/g, ",");
 const share = (value) => `${(100 * value).toFixed(1)}%`;
 
 /** Sentences on the two classifiers. */
@@ -10,7 +11,7 @@ export function turnFacts({ equivariant, plain }) {
     `Test digits of MNIST: error upright ${share(own.error_upright)} (equivariant) and ` +
     `${share(other.error_upright)} (ordinary), at any angle ${share(own.error_any_angle)} and ${share(other.error_any_angle)}. The class is the same at all ` +
     `72 angles for ${share(own.constant_class)} and ${share(other.constant_class)} of the digits: between the eight angles the equivariance is approximate. ` +
-    `${own.parameters.toLocaleString("en")} and ${other.parameters.toLocaleString("en")} parameters. From `;
+    `${count(own.parameters)} and ${count(other.parameters)} parameters. From `;
   const file = document.createElement("code");
   file.textContent = FILE;
   return [document.createTextNode(text), file, document.createTextNode(". Without orientation a 6 and a 9 differ in their shape alone: mistakes are likely there.")];

@@ -30,7 +30,6 @@ async function begin() {
   runtime().catch(() => {}); // told by the first session
   for (const name of ["equivariant", "plain"]) session(`${name}.onnx`).catch(() => {});
   const { networks, layers, digits } = await manifest;
-  $("turn-facts").replaceChildren(...turnFacts(networks));
 
   let stencils; // made when the first answer is there: it may take its time
   let newest;
@@ -42,6 +41,7 @@ async function begin() {
   $("loading").hidden = true;
   document.body.dataset.ready = "true";
   document.body.dataset.readyAfter = String(Math.round(performance.now()));
+  $("turn-facts").replaceChildren(...turnFacts(networks));
   const families = Object.fromEntries(layers.families.map((family) => [family.name, family]));
   stencils = makeStencilPanel(families, failed);
   stencils(newest);
