@@ -21,7 +21,7 @@ ROUNDING = 2e-6
 def found():
     if not ESCNN.exists():
         pytest.skip("escnn is not installed: make bench-peers makes .venv-escnn")
-    script = Path(__file__).with_name("migration_escnn.py")
+    script = ROOT / "benchmarks" / "escnn_migration.py"
     done = subprocess.run([ESCNN, script, PAGE], capture_output=True, text=True, timeout=900, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])

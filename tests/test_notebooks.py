@@ -157,3 +157,14 @@ def test_unknown_names_are_refused(monkeypatch, capsys):
     assert (
         "unknown notebook 'rotated': expected some of rotated-digits, learned-pde, convert" in capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize("name", notebooks.NAMES)
+def test_links_lead_to_pages(name):
+    text = "\n".join(cell.source for cell in notebooks.source(name).cells if cell.cell_type == "markdown")
+    links = re.findall(r"\]\(([^)#]+)", text)
+    assert links
+    for link in links:  # links in notebooks are taken as they are: to the built pages
+        page = (notebooks.FOLDER / link).resolve()
+        assert page.suffix == ".html"
+        assert page.with_suffix(".md").exists() or page.with_suffix(".ipynb").exists(), link

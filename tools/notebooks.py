@@ -94,9 +94,9 @@ def joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
 
 
 def smaller(png: str) -> str:
-    """Return a picture, in base64, with 128 colours, or with 24 if it is a large one."""
+    """Return a picture, in base64, with 128 colours, or with 40 if it is a large one."""
     image = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
-    for colours in (128, 24):
+    for colours in (128, 40):
         raw = io.BytesIO()
         image.quantize(colours, dither=Image.Dither.NONE).save(raw, "png", optimize=True)
         if raw.tell() < LARGE:

@@ -2,7 +2,7 @@
 # # Convert a published network, and turn the digits
 #
 # A network that others wrote, `DenseNet` of MONAI, in a small size, and its equivariant twin made by `pdo.convert`:
-# as many parameters, trained alike, on handwritten digits that all stand upright. Then both are asked about digits in
+# as many parameters, trained alike, on handwritten digits that all stand upright. Then they are asked about digits in
 # orientations that they have never seen. Run again with `python tools/notebooks.py convert`; it takes some minutes on
 # one core.
 
@@ -76,6 +76,10 @@ original = DenseNet(
 twin = pdo.convert(original, "p8", example=tensor(digits[:1]))
 report = pdo.conversion_report(twin)
 print(report)
+print()
+print(f"parameters {report.parameters[0]:,} -> {report.parameters[1]:,}")
+print(f"multiply-adds for an image {report.products[0]:,} -> {report.products[1]:,}")
+print(", ".join(f"{motion}: {error:.1e}" for motion, error in report.errors.items()))
 assert abs(report.parameters[1] / report.parameters[0] - 1) < 0.02
 
 # %% [markdown]
@@ -95,9 +99,9 @@ for name, net in {"original": original, "twin": twin}.items():
 # %% [markdown]
 # ## Training
 #
-# Three networks, the same number of steps: the original and the twin on upright digits; and the original once more on
-# digits that are turned by a new random angle each time they are seen, which is the usual remedy. AdamW, one cycle of
-# the learning rate, last weights. No setting was searched for.
+# Four networks, the same number of steps: the original and the twin on upright digits; and both once more on digits
+# that are turned by a new random angle each time they are seen, which is the usual remedy. AdamW, one cycle of the
+# learning rate, last weights. No setting was searched for.
 
 
 # %%
@@ -130,7 +134,12 @@ def densenet():
     )
 
 
-networks = {"original, upright": original, "twin p8, upright": twin, "original, turned": densenet()}
+networks = {
+    "original": original,
+    "twin": twin,
+    "original, turned": densenet(),
+    "twin, turned": pdo.convert(densenet(), "p8", example=tensor(digits[:1])),
+}
 seconds = {}
 for name, net in networks.items():
     print(name)
@@ -138,6 +147,8 @@ for name, net in networks.items():
 
 # %% [markdown]
 # ## Orientations that were not in the training set
+#
+# Recognised, in percent:
 
 
 # %%
@@ -150,78 +161,94 @@ classes = {name: {a: predict(net, turned_tests[a]).argmax(1) for a in ANGLES} fo
 accuracy = {
     name: {a: 100 * float((c == answers).float().mean()) for a, c in row.items()} for name, row in classes.items()
 }
-print(f"{'degrees':8}" + "".join(f"{name:>20}" for name in networks))
+
+
+def line(title, values):
+    """Print a title and a value for each network, under its name."""
+    print(f"{title:8}" + "".join(f"{value:>{len(name) + 2}}" for name, value in zip(networks, values, strict=True)))
+
+
+line("degrees", networks)
 for angle in ANGLES:
-    print(f"{angle:<8}" + "".join(f"{accuracy[name][angle]:19.1f}%" for name in networks))
-print(f"{'mean':8}" + "".join(f"{np.mean(list(row.values())):19.1f}%" for row in accuracy.values()))
-print(f"{'worst':8}" + "".join(f"{min(row.values()):19.1f}%" for row in accuracy.values()))
+    line(str(angle), [f"{row[angle]:.1f}" for row in accuracy.values()])
+line("mean", [f"{np.mean(list(row.values())):.1f}" for row in accuracy.values()])
+line("worst", [f"{min(row.values()):.1f}" for row in accuracy.values()])
 
 # %%
 figure, axes = plt.subplots(figsize=(7.5, 3.6))
-for (name, row), style in zip(accuracy.items(), ("o-", "s-", "^--"), strict=True):
+for (name, row), style in zip(accuracy.items(), ("o-", "s-", "^--", "v--"), strict=True):
     axes.plot(list(row), list(row.values()), style, markersize=4, label=name)
 axes.set(xlabel="rotation of the test digits, degrees", ylabel="recognised, %", xticks=range(0, 361, 45), ylim=(0, 100))
 axes.grid(alpha=0.3)
-axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
 plt.show()
 
-a, b = accuracy["original, upright"], accuracy["twin p8, upright"]
-quarter = [round(b[angle], 1) for angle in (0, 90, 180, 270)]
-print("the twin at 0, 90, 180, 270 degrees:", quarter)
+plain, ours = accuracy["original"], accuracy["twin"]
+plain_turned, ours_turned = accuracy["original, turned"], accuracy["twin, turned"]
+quarter = [ours[angle] for angle in (0, 90, 180, 270)]
+print("the twin at 0, 90, 180, 270 degrees:", [round(value, 1) for value in quarter])
 assert max(quarter) - min(quarter) < 0.2
-assert QUICK or (min(b.values()) > min(a.values()) + 30 and np.mean(list(b.values())) > np.mean(list(a.values())) + 30)
+assert QUICK or min(ours.values()) > min(plain.values()) + 30
+assert QUICK or all(ours[angle] > plain_turned[angle] > plain[angle] for angle in (90, 180, 270))
+assert QUICK or plain[0] > ours[0] > plain_turned[0] + 2
+assert QUICK or all(ours[angle] < plain_turned[angle] for angle in (45, 135, 225, 315))
+assert QUICK or np.mean(list(ours_turned.values())) > np.mean(list(plain_turned.values()))
 
 # %% [markdown]
-# The original knows digits as they stood in its training set and fails on the others. The twin gives the same answers
-# at every quarter turn. At 45 degrees the group says the same, but a grid of pixels does not turn by 45 degrees, and
-# this network halves its maps four times, the first two before anything else: there it loses some. Between, at 15 and
-# 30 degrees, it lives on smooth filters.
+# The original knows digits as they stood in its training set, and fails on the others. Trained on turned digits it is
+# even over the angle, and pays for it upright.
 #
-# The third network saw every orientation in training. It buys evenness over the angles with what its weights have to
-# learn.
+# The twin has seen upright digits only. At quarter turns it gives the same answers as upright, and there it is better
+# than the original that was trained on turned digits. Around 45 degrees it is worse than that. 45 degrees are in the
+# group, but a grid of pixels does not go over into itself, and this network halves its maps four times, twice before
+# anything else: on 32 x 32 pixels much is lost between them. So the group says what happens at 45 degrees, and the
+# network keeps it only in part; the measurement below says how far.
+#
+# Symmetry and turned digits do not exclude each other: the fourth network has both.
 #
 # ## What it costs
 #
-# **Upright digits.** Where orientation says something, invariance throws it away: a 6 is a turned 9.
+# **Upright digits.** At equal parameters the twin has fewer filters, each in eight orientations; and it may not use the
+# orientation, although a 6 is nearly a turned 9. Upright it is a little behind the original. In percent again:
 
 # %%
 six_or_nine = (answers == 6) | (answers == 9)
-print("upright test digits, recognised:    all   6 and 9   the others")
-for name, row in classes.items():
-    right = (row[0] == answers).float()
-    parts = [100 * float(part.mean()) for part in (right, right[six_or_nine], right[~six_or_nine])]
-    print(f"{name:32}{parts[0]:6.1f}%{parts[1]:9.1f}%{parts[2]:12.1f}%")
-found, other = classes["twin p8, upright"][0][six_or_nine], 15 - answers[six_or_nine]
-print(f"the twin takes {int((found == other).sum())} of {len(found)} sixes and nines for each other")
+rights = {name: (row[0] == answers).float() for name, row in classes.items()}
+line("upright", networks)
+for title, part in {"all": six_or_nine >= 0, "6, 9": six_or_nine, "others": ~six_or_nine}.items():
+    line(title, [f"{100 * float(right[part].mean()):.1f}" for right in rights.values()])
+mixed = [int((row[0][six_or_nine] == 15 - answers[six_or_nine]).sum()) for row in classes.values()]
+line("6 for 9", mixed)
+print(f"(6 for 9: how many of {int(six_or_nine.sum())} sixes and nines were taken for each other)")
 
 # %% [markdown]
 # **Time.** Equal parameters are not equal time: the twin computes eight orientations.
 
 # %%
 batch = turned_tests[0][:20]
-for name in ("original, upright", "twin p8, upright"):
+for name in ("original", "twin"):
     times = []
     for _ in range(5):
         begin = time.perf_counter()
         predict(networks[name], batch)
         times.append(1000 * (time.perf_counter() - begin) / len(batch))
-    print(f"{name:18} {min(times):6.2f} ms an image (best of 5); {seconds[name]:4.0f} s of training, on a busy machine")
-before, after = report.products
-print(f"multiply-adds for an image: {before:,} and {after:,}, {after / before:.1f} times")
+    print(f"{name:9} {min(times):.2f} ms an image (best of 5), {seconds[name]:.0f} s of training")
+print("on one core of a busy machine")
+print(f"multiply-adds: {report.products[1] / report.products[0]:.1f} times as many")
 
 # %% [markdown]
 # ## After training
 #
-# The law does not depend on the weights.
+# The law does not depend on the weights. Change of the outputs, relative to their size, at 90 degrees on white noise
+# and at other angles on digits. What the twin loses at 45 degrees is seen here, too.
 
 # %%
 sample = tensor(test_digits[:16])
-for name in ("original, upright", "twin p8, upright", "original, turned"):
-    row = [pdo.equivariance_error(networks[name], 90, **kinds)]
-    row += [pdo.equivariance_error(networks[name], angle, images=sample, **kinds) for angle in (30, 45)]
-    print(
-        f"{name:18} change of the outputs at 90 degrees {row[0]:.1e}, on digits at 30 {row[1]:.1e}, at 45 {row[2]:.1e}"
-    )
+print(f"{'degrees':18}     90       30       45")
+for name, net in networks.items():
+    row = [pdo.equivariance_error(net, 90, **kinds)]
+    row += [pdo.equivariance_error(net, angle, images=sample, **kinds) for angle in (30, 45)]
+    print(f"{name:18}", "  ".join(f"{error:.1e}" for error in row))
     assert (row[0] < 1e-5) == ("twin" in name)
 
 # %% [markdown]
@@ -234,13 +261,13 @@ for name in ("original, upright", "twin p8, upright", "original, turned"):
 written = to_onnx(twin, Path("twin.onnx"), (1, 1, 32, 32))
 session = onnxruntime.InferenceSession("twin.onnx", providers=["CPUExecutionProvider"])
 print("input", written.shape, f"{Path('twin.onnx').stat().st_size / 1000:.0f} kB", written.note)
-ours = predict(twin, turned_tests[45][:20])
-theirs = torch.from_numpy(session.run(None, {"x": turned_tests[45][:20].numpy()})[0])
+here = predict(twin, turned_tests[45][:20])
+there = torch.from_numpy(session.run(None, {"x": turned_tests[45][:20].numpy()})[0])
 turns = [session.run(None, {"x": np.rot90(batch.numpy(), k, (2, 3)).copy()})[0] for k in range(4)]
-print(f"largest difference to torch {float((ours - theirs).abs().max() / ours.abs().max()):.0e} of the largest logit")
+print(f"difference to torch {float((here - there).abs().max() / here.abs().max()):.0e} of the largest logit")
 change = max(np.abs(t - turns[0]).max() for t in turns) / np.abs(turns[0]).max()
 print(f"change by quarter turns, in onnxruntime {change:.0e}")
-assert np.allclose(ours, theirs, rtol=1e-3, atol=1e-3 * float(ours.abs().max()))
+assert np.allclose(here, there, rtol=1e-3, atol=1e-3 * float(here.abs().max()))
 assert change < 1e-4
 
 # %% [markdown]

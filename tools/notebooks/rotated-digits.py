@@ -280,10 +280,10 @@ for name, row in table.items():
 assert table["C8"][0] < 1e-5 < 1e-3 < min(table["plain"][0], table["plain, longer"][0])
 
 # %% [markdown]
-# For C8 at 90 degrees: rounding, against what the plain networks have learned. At 45 degrees, an element of the
-# group, what is left comes from ReLU, pooling and the zeros around the picture far more than from the stencils.
-# Angles between the elements, 15 and 30 degrees, are in no way built in; they are learned, from filters that are
-# smooth over the angle.
+# For C8 at 90 degrees: rounding, against what the plain networks have learned. 45 degrees is an element of the group,
+# too, but there the error of the single layer above has become larger by five layers, ReLU, pooling and the zeros
+# around the picture. Angles between the elements, 15 and 30 degrees, are in no way built in: there it depends on how
+# smooth the network is over the angle.
 #
 # Now an upright digit that neither has seen, turned through a full circle (bilinear interpolation, as in the data
 # set). Logits of the ten classes; the digit's own is drawn thick.

@@ -1,6 +1,6 @@
 """What docs/migrate.md says about escnn, checked; run by test_migration.py with the Python of `.venv-escnn`.
 
-    .venv-escnn/bin/python tests/migration_escnn.py docs/migrate.md
+    .venv-escnn/bin/python benchmarks/escnn_migration.py docs/migrate.md
 
 Prints what it found as JSON.
 """
