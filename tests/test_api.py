@@ -31,6 +31,7 @@ def test_public_names():
         "grid",
         "groups",
         "plot",
+        "playground",
         "plot_pde",
         "pointgroups",
         "survey",
