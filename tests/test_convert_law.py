@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import pdoconv as pdo
 from pdoconv.convert import convert
 from pdoconv.convert.law import broken
 
@@ -73,3 +74,32 @@ def test_a_broken_kernel_is_found_and_named():
     assert broken(twin, tuple(IMAGE.shape)) is None
     twin.net[1].relative = twin.net[1].relative.roll(1, 0)
     assert broken(twin, tuple(IMAGE.shape))[0] == "1"
+
+
+def strided():
+    layers = [nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3, 2, 1), nn.AdaptiveAvgPool2d(1)]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(8, 4))
+
+
+def test_sides_that_break_the_symmetry_are_told():
+    """Once, when such a side comes; not for the example's own, which is in the report."""
+    twin = convert(strided(), "p4", example=torch.zeros(1, 3, 64, 64))
+    assert pdo.equivariance_error(twin, 90) < 1e-5  # on the side of the example
+    with pytest.warns(UserWarning, match=r"GridPool: side 17 with kernel 2, stride 2.*Sides 16, 18"):
+        assert pdo.equivariance_error(twin, 90, size=34) > 1e-3
+    assert pdo.equivariance_error(twin, 90, size=34) > 1e-3  # no second warning
+    off = convert(strided(), "p4", example=torch.zeros(1, 3, 34, 34))
+    assert "on 16 or 18 they are" in str(off.report)
+    off(torch.zeros(1, 3, 34, 34))
+    assert not any(type(part).__name__ == "GridPool" for part in pdo.export(twin.eval()).modules())
+    kept = convert(strided(), "p4", example=torch.zeros(1, 3, 33, 33), strides="kept")
+    with pytest.warns(UserWarning, match="StackedConv: side 34 with kernel 3, stride 2, padding 1"):
+        kept(torch.zeros(1, 3, 34, 34))
+
+
+def test_stacks_are_no_typed_layers():
+    """They are within the network; measured over depth they would be taken for features."""
+    twin = convert(strided(), "p8", example=torch.zeros(1, 3, 32, 32))
+    assert pdo.measure.error_over_depth(twin) == {}
+    net = pdo.Sequential(pdo.PDOConv2d(pdo.cyclic(8).trivial(1), pdo.cyclic(8).regular(1), 3), nn.ReLU())
+    assert list(pdo.measure.error_over_depth(net)) == ["0"]

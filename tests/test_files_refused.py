@@ -428,7 +428,7 @@ def test_other_network(path, tmp_path):
         ),
         *network()[1:],
     )
-    with pytest.raises(ValueError, match=r"it was made with filters .*, this network has .*use the version of pdoconv"):
+    with pytest.raises(ValueError, match=r"it was made with filters .*, this network has .*the group and the filters"):
         pdo.load(path, model=wrong)
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
 
@@ -507,3 +507,13 @@ def test_equations_of_a_stranger(tmp_path):
             pde.files.load(tmp_path / "a.json")
     with pytest.raises(FileNotFoundError, match="There is no file"):
         pde.files.load(tmp_path)
+
+
+def test_converted_network_of_another_group(tmp_path):
+    """C8 and D4 are of one order: only the fingerprints tell."""
+    cnn = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3))
+    example = torch.zeros(1, 1, 9, 9)
+    pdo.save(pdo.convert(cnn, "p8", example=example), tmp_path / "twin.safetensors")
+    with pytest.raises(ValueError, match=r"it was made with filters .*the group and the filters"):
+        pdo.load(tmp_path / "twin.safetensors", model=pdo.convert(cnn, "D4", example=example))
+    pdo.load(tmp_path / "twin.safetensors", model=pdo.convert(cnn, "p8", example=example))

@@ -142,3 +142,13 @@ def test_projection_keeps_the_scale(name):
     with torch.no_grad():
         assert 0.3 < float(project(lift(torch.randn(8, 1, 24, 24)).relu()).var()) < 7
         assert 0.3 < float(scalar(torch.randn(8, 16, 24, 24)).var()) < 3
+
+
+def test_sequential_refuses_statistics_of_channels():
+    """Behind fields of several channels; behind scalars torch's BatchNorm is right."""
+    layer = pdo.PDOConv2d(C8.trivial(1), C8.regular(2))
+    for modules in ((layer, nn.BatchNorm2d(16)), (layer, nn.Sequential(nn.ReLU(), nn.BatchNorm2d(16)))):
+        with pytest.raises(ValueError, match=r"module 1 \(BatchNorm2d|module 1 \(Sequential"):
+            pdo.Sequential(*modules)
+    pdo.Sequential(layer, pdo.GroupPool(C8.regular(2)), nn.BatchNorm2d(2))
+    pdo.Sequential(pdo.PDOConv2d(C8.trivial(1), C8.trivial(2)), nn.BatchNorm2d(2))

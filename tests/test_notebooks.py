@@ -150,6 +150,25 @@ def test_a_notebook_that_fails_is_not_written(tmp_path, monkeypatch):
     assert [cell.execution_count for cell in code(book)] == [1]
 
 
+def test_changed_text_keeps_outputs(tmp_path, monkeypatch):
+    monkeypatch.setattr(notebooks, "SOURCES", tmp_path)
+    monkeypatch.setattr(notebooks, "NAMES", ("sum",))
+    written = "# %% [markdown]\n# Sum\n\n# %%\nprint(1 + 1)\n"
+    (tmp_path / "sum.py").write_text(written)
+    book = notebooks.source("sum")
+    code(book)[0].execution_count, code(book)[0].outputs = 1, [nbformat.v4.new_output("stream", text="2")]
+    nbformat.write(book, tmp_path / "sum.ipynb")
+    (tmp_path / "sum.py").write_text(written.replace("Sum", "A sum"))
+    monkeypatch.setattr(sys, "argv", ["notebooks.py", "--text", "--folder", str(tmp_path)])
+    notebooks.main()
+    book = nbformat.read(tmp_path / "sum.ipynb", as_version=4)
+    assert [cell.source for cell in book.cells] == ["A sum", "print(1 + 1)"]
+    assert shown(book) == "2"
+    (tmp_path / "sum.py").write_text(written.replace("1 + 1", "1 + 2"))
+    with pytest.raises(ValueError, match="sum: the code has changed since it was run"):
+        notebooks.main()
+
+
 def test_unknown_names_are_refused(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["notebooks.py", "rotated"])
     with pytest.raises(SystemExit):

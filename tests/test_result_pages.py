@@ -172,6 +172,8 @@ TAMPERED = {
     "mnist-rot-small-seed1": (["test_error_percent"], ", 7.77)"),
     "optical-flow": (["rows", 1, "endpoint_error_pixels", "90", "mean"], "| 7.77 |"),
     "pde-laws": (["change by batch-mates", "dopri5, 0.01"], "| 7.8e+00 |"),
+    "playground": (["networks", "equivariant", "error_any_angle"], "| 777.0 |"),
+    "playground-load": (["load_average"], "was 7.8:"),
     "precision": (["rows", 0, "precisions", "int8, onnxruntime", "test_error_percent"], "| 7.77 |"),
     "restoration-deblur": (["systems", "wiener", "psnr", "set12"], "| Wiener | 7.77, "),
     "restoration-demosaick": (["systems", "bilinear", "psnr", "synthetic"], "| Bilinear | 7.77, "),
@@ -189,8 +191,7 @@ TAMPERED = {
 
 
 def test_every_file_that_must_be_there_is_tampered_with():
-    optional = re.compile(r"playground.*")
-    assert {p.stem for p in RESULTS.glob("*.json") if not optional.fullmatch(p.stem)} == set(TAMPERED)
+    assert {p.stem for p in RESULTS.glob("*.json")} == set(TAMPERED)
 
 
 @pytest.mark.parametrize("name", TAMPERED)
@@ -289,49 +290,10 @@ def write(folder, name, content):
     (folder / f"{name}.json").write_text(json.dumps(content))
 
 
-def without_optional(folder):
-    for pattern in ("playground*",):
-        for path in folder.glob(pattern):
-            path.unlink()
-
-
-def test_files_that_may_be_missing(tool, folder):
-    without_optional(folder)
-    pages = tool.pages(folder)
-    assert "results/playground.md" not in pages
-    assert "playground.md" not in pages["results/index.md"]
+def test_missing_files_are_told(tool, folder):
     (folder / "demo.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"demo\.json is missing; benchmarks/README\.md says"):
         tool.pages(folder)
-
-
-def test_playground(tool, folder):
-    without_optional(folder)
-    row = {
-        "parameters": 1000,
-        "error_upright": 0.012,
-        "error_any_angle": 0.4,
-        "constant_class": 0.5,
-        "train_seconds": 60,
-    }
-    row |= {f"logits_change_{key}": 1e-3 for key in ("quarter_turns", "mean", "max")}
-    content = {
-        "data": {"training": "digits", "test": "others"},
-        "settings": {"epochs": 8, "digits": 20_000, "degrees": 22.5},
-        "selection": "last",
-        "networks": {"plain": row},
-        "layers": {"degrees": 45, "what": "errors", "families": {"gaussian": {"0.1": 1e-5, "0.4": 1e-4}}},
-    }
-    write(folder, "playground", content)
-    loads = {"first_answer_ms": [1500, 2000, 1000], "first_answer_ms_median": 1500, "browser": "B 1", "cores": 2}
-    write(folder, "playground-loading", {**loads, "load_average": 0.25})
-    pages = tool.pages(folder)
-    page = pages["results/playground.md"]
-    assert "| plain | 1,000 | 1.2 | 40.0 | 50.0 | 1.0e-03 |" in page
-    assert "| `gaussian` | 1.0e-05 | 1.0e-04 |" in page
-    assert "Median 1,500 ms over 3 loads (1,000 to 2,000 ms); B 1, 2 cores." in page
-    assert "plain, trained on upright digits: error upright 1.2%, at any angle 40.0%." in pages["results/index.md"]
-    assert "[Playground](playground.md)" in pages["results/index.md"]
 
 
 def test_pages_change_nothing(tool, pages, folder):

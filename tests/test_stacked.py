@@ -9,7 +9,8 @@ from torch import nn
 
 import pdoconv as pdo
 from pdoconv import filters
-from pdoconv.nn.stacked import Crop, Halve, StackedConv, StackedGroupNorm, StackedLinear
+from pdoconv.nn.halving import Crop, Halve
+from pdoconv.nn.stacked import StackedConv, StackedGroupNorm, StackedLinear
 
 D4, C8, O = pdo.dihedral(4), pdo.cyclic(8), pdo.octahedral()  # noqa: E741  # the name of the group
 

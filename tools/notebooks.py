@@ -1,7 +1,8 @@
 """Make the notebooks of the documentation: `python tools/notebooks.py [NAME...]`, all if none is named.
 
 The text and code of a notebook are in `tools/notebooks/NAME.py`, cells between `# %%` lines. Its cells run in a new
-kernel in an empty folder; `docs/notebooks/NAME.ipynb` is written when all have run, with their outputs.
+kernel in an empty folder; `docs/notebooks/NAME.ipynb` is written when all have run, with their outputs. With `--text`
+nothing runs.
 """
 
 import argparse
@@ -82,6 +83,17 @@ def cleaned(book: NotebookNode) -> NotebookNode:
     return book
 
 
+def with_new_text(name: str, book: NotebookNode) -> NotebookNode:
+    """Return a stored notebook with its text as it is written now and the outputs it has; its code must be the same."""
+    fresh = source(name)
+    old, new = ([cell for cell in b.cells if cell.cell_type == "code"] for b in (book, fresh))
+    if [cell.source for cell in old] != [cell.source for cell in new]:
+        raise ValueError(f"{name}: the code has changed since it was run: run it again, without --text.")
+    for before, after in zip(old, new, strict=True):
+        after.outputs, after.execution_count = before.outputs, before.execution_count
+    return fresh
+
+
 def joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
     """Return outputs with printed lines that follow each other in one."""
     found: list[NotebookNode] = []
@@ -109,13 +121,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Make the notebooks of the documentation.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(NAMES)}; all if none is named")
     parser.add_argument("--folder", type=Path, default=FOLDER)
+    parser.add_argument("--text", action="store_true", help="run nothing: take over changed text, keep the outputs")
     chosen = parser.parse_args()
     for name in chosen.names:
         if name not in NAMES:
             parser.error(f"unknown notebook {name!r}: expected some of {', '.join(NAMES)}")
     chosen.folder.mkdir(parents=True, exist_ok=True)
     for name in chosen.names or NAMES:
-        nbformat.write(executed(name), chosen.folder / f"{name}.ipynb")
+        file = chosen.folder / f"{name}.ipynb"
+        book = with_new_text(name, nbformat.read(file, as_version=4)) if chosen.text else executed(name)
+        nbformat.write(book, file)
 
 
 if __name__ == "__main__":

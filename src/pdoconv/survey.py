@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pdoconv import measure
 from pdoconv.filters import FAMILIES, family
+from pdoconv.measure.curves import typed_layers
 from pdoconv.nn import PDOConv2d
 from pdoconv.pointgroups import cyclic
 from pdoconv.training.folder import RunFolder
@@ -41,7 +42,7 @@ def load(target: str) -> tuple[nn.Module, int]:
         module = found() if callable(found) and not isinstance(found, nn.Module) else found
         if not isinstance(module, nn.Module):
             raise ValueError(f"{target} is no torch module and returns none: received {type(module).__name__}.")
-        return module, 33
+        return module, getattr(module, "example_side", None) or 33
     folder = RunFolder(Path(target))
     if not folder.config.exists():
         raise FileNotFoundError(
@@ -69,8 +70,8 @@ def survey(
     Returns:
         Panels by name, each curves by label, each errors by angle, frequency, size or name of the layer.
     """
-    layers = {name: part for name, part in module.named_modules() if hasattr(part, "out_type") and name}
-    if not layers and not hasattr(module, "out_type"):
+    layers = typed_layers(module)
+    if not layers and getattr(module, "out_type", None) is None:
         return {"angle": {"output": _untyped(module, size, frequency, step)}}
     layers = layers or {"": module}
     convolutions = {name: part for name, part in layers.items() if callable(getattr(part, "kernel", None))}

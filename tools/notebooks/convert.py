@@ -204,12 +204,14 @@ assert QUICK or np.mean(list(ours_turned.values())) > np.mean(list(plain_turned.
 # anything else: on 32 x 32 pixels much is lost between them. So the group says what happens at 45 degrees, and the
 # network keeps it only in part; the measurement below says how far.
 #
-# Symmetry and turned digits do not exclude each other: the fourth network has both.
+# Symmetry and turned digits do not exclude each other. The fourth network has both: what the group gives exactly it
+# need not learn, what it gives in part it learns from turned digits. Averaged over the circle it is the best; upright
+# the original is.
 #
 # ## What it costs
 #
-# **Upright digits.** At equal parameters the twin has fewer filters, each in eight orientations; and it may not use the
-# orientation, although a 6 is nearly a turned 9. Upright it is a little behind the original. In percent again:
+# **Upright digits.** At equal parameters the twin has fewer filters, each in eight orientations; and it may not use
+# the orientation, although a 6 is nearly a turned 9. Upright it is a little behind the original. In percent again:
 
 # %%
 six_or_nine = (answers == 6) | (answers == 9)
@@ -222,6 +224,8 @@ line("6 for 9", mixed)
 print(f"(6 for 9: how many of {int(six_or_nine.sum())} sixes and nines were taken for each other)")
 
 # %% [markdown]
+# Sixes and nines are the smaller part of the loss: as people write them, they differ by more than a turn.
+#
 # **Time.** Equal parameters are not equal time: the twin computes eight orientations.
 
 # %%

@@ -1,5 +1,7 @@
 """Command line: `pdoconv train | evaluate | measure | compare | restore | export | save | table | play`."""
 
+from typing import Annotated
+
 import typer
 
 from pdoconv.cli.play import play
@@ -11,6 +13,22 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from pdoconv import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None: ...
+
+
 app.command(cls=BareResume)(train)
 for command in (evaluate, measure, compare, restore, export, save, table, play):
     app.command()(command)

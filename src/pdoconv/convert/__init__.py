@@ -5,6 +5,7 @@ the old ones. `docs/design/009-convert.md` says how and why.
 """
 
 import copy
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
@@ -128,6 +129,22 @@ def convert(
     twin = Converted(net, elements, example.shape[1], output)
     build(twin, plan, widths, over)
     twin.folds = trace.folds
+    twin.example_side = example.shape[-1] if len(set(example.shape[2:])) == 1 else None
+    with warnings.catch_warnings():  # what breaks the symmetry on these sides is told in the report
+        warnings.filterwarnings("ignore", message=".*breaks the exact symmetry")
+        return _judged(model, twin, plan, widths, match, example, over)
+
+
+def _judged(
+    model: nn.Module,
+    twin: Converted,
+    plan: Plan,
+    widths: Widths,
+    match: Match,
+    example: Tensor,
+    over: Mapping[str, Override],
+) -> Converted:
+    """Run and measure a new twin; return it with its report."""
     first = _try(model, twin, example)
     if len(first) not in (0, 1, 2, example.dim()):
         plan.notes[""] = (

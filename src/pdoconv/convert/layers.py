@@ -1,5 +1,6 @@
 """What becomes of a layer."""
 
+import copy
 import math
 from dataclasses import dataclass
 
@@ -11,7 +12,8 @@ from pdoconv.convert.steps import FamilyOf, Step
 from pdoconv.convert.trace import AvgPool, Conv, MaxPool, Seen, Transposed, own_forward
 from pdoconv.grid import good_sides, keeps_grid
 from pdoconv.groups import Group
-from pdoconv.nn.stacked import Crop, Halve, Reads, StackedConv, StackedGroupNorm, StackedLinear
+from pdoconv.nn.halving import Crop, GridPool, Halve
+from pdoconv.nn.stacked import Reads, StackedConv, StackedGroupNorm, StackedLinear
 
 
 @dataclass
@@ -250,8 +252,15 @@ class Planner:
                 return nn.Sequential(kind(size, 1, size // 2, **every), Halve(times))
 
             return Step(self.path, self.seen, f"{kind.__name__} at every pixel, then halving", make)
-        if size < max(sides) + padding:  # else the window holds the whole map
+        if stride > 1 and size < max(sides) + padding:  # else the window holds the whole map
             self.grid(size, stride, padding, 1)
+            kept = copy.deepcopy(module)
+            return Step(
+                self.path,
+                self.seen,
+                f"{type(module).__name__} as it was",
+                lambda _: GridPool(kept, self.group, size, stride, padding),
+            )
         return Step(self.path, self.seen, f"{type(module).__name__} as it was")
 
     def grid(self, size: int, stride: int, padding: int, dilation: int) -> None:

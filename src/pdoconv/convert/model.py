@@ -29,6 +29,7 @@ class Converted(nn.Module):
         in_type: Type of the images.
         out_type: Type of the output, or of the first of several.
         report: What happened to each layer, see `pdoconv.conversion_report`.
+        example_side: Side of the example that it was converted with; measurements are made on it.
         folds: Paths of convolutions, and of the batch normalisation that alone reads each: `export` makes one of both.
     """
 
@@ -40,6 +41,7 @@ class Converted(nn.Module):
         self.out_type: FieldType | None = None
         self.report: Any = None
         self.folds: dict[str, str] = {}
+        self.example_side: int | None = None
         self.train(net.training)
 
     def forward(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:

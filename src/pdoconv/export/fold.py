@@ -26,6 +26,7 @@ from pdoconv.nn import (
     VectorOutput,
 )
 from pdoconv.nn.domain import DomainBatchNorm2d
+from pdoconv.nn.halving import GridPool
 from pdoconv.nn.stacked import StackedConv, StackedLinear
 from pdoconv.nn.synchronised import unsynchronise
 from pdoconv.nn.transposed import GroupConvTranspose
@@ -114,6 +115,8 @@ def _replace(module: nn.Module, done: dict[nn.Module, nn.Module]) -> nn.Module:
         return fx.symbolic_trace(_Unchecked(module)).eval()
     if isinstance(module, BlurPool):
         return _plain_blur(module)
+    if isinstance(module, GridPool):
+        return module.pool
     if isinstance(module, DROPOUTS):
         return nn.Identity()
     for name, child in list(module._modules.items()):  # also the second name of a layer that has two

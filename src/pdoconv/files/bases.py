@@ -7,13 +7,14 @@ from torch import nn
 
 from pdoconv.filters import fingerprint
 from pdoconv.filters.circular import ring_basis
-from pdoconv.nn import GroupConv, HarmonicConv2d
+from pdoconv.nn import HarmonicConv2d
+from pdoconv.nn.kernel import GroupKernel
 
 
 def fingerprints(net: nn.Module) -> list[str]:
     """Return the fingerprints of every distinct basis of group convolutions, in order of appearance."""
-    layers = [m for m in net.modules() if isinstance(m, GroupConv)]
-    return list(dict.fromkeys(fingerprint(m.filters, m.in_type.group, m.kernel_size) for m in layers))
+    layers = [m for m in net.modules() if isinstance(m, GroupKernel)]  # those of converted networks too
+    return list(dict.fromkeys(fingerprint(m.filters, m.in_type.group, m.side) for m in layers))
 
 
 def ring_fingerprints(net: nn.Module) -> list[str]:

@@ -127,7 +127,8 @@ def read(path: str | os.PathLike[str], model: nn.Module | Callable[[], nn.Module
             if document[key] is not None and set(document[key]) != set(marks):
                 raise ValueError(
                     f"it was made with filters {','.join(document[key])[:200]!a}, this network has {','.join(marks)}: "
-                    f"use the version of pdoconv that wrote it ({document['pdoconv'][:40]!a}), or train again"
+                    f"make the network with the group and the filters that it had then, in the version of pdoconv that "
+                    f"wrote it ({document['pdoconv'][:40]!a}), or train again"
                 )
         _fill(net, file, document["tied"], new=net is not model)
     return Saved(net if net is model else net.eval(), document["about"])

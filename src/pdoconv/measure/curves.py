@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from torch import nn
 
 from pdoconv.measure.error import equivariance_error
+from pdoconv.nn.stacked import StackedConv, StackedGroupNorm, StackedLinear
 
 
 def equivariance_curve(module: nn.Module, angles: Iterable[float], **options: object) -> dict[float, float]:
@@ -33,16 +35,27 @@ def error_over_size(
     }
 
 
+def typed_layers(module: nn.Module) -> dict[str, Any]:
+    """Return the layers with an `out_type` within a module, by name; not those on stacks, within converted networks."""
+    stacked = (StackedConv, StackedLinear, StackedGroupNorm)
+    return {
+        name: part
+        for name, part in module.named_modules()
+        if name and getattr(part, "out_type", None) is not None and not isinstance(part, stacked)
+    }
+
+
 def error_over_depth(module: nn.Module, rotation: float = 45.0, **options: object) -> dict[str, float]:
     """Return the error behind each layer that has an `out_type`, by name, in the order of the module's children.
 
     Args:
-        module: Network with typed layers; a layer that is not reached by `forward` is left out.
+        module: Network with typed layers; others are passed over, also those within a converted network, whose maps
+            are stacks: of a network without typed layers nothing is returned.
         rotation: Degrees.
         **options: Of `equivariance_error`.
     """
-    typed = [name for name, part in module.named_modules() if name and getattr(part, "out_type", None) is not None]
-    return {name: equivariance_error(module, rotation, at=name, **options) for name in typed}  # type: ignore[arg-type]  # passed on
+    layers = typed_layers(module)
+    return {name: equivariance_error(module, rotation, at=name, **options) for name in layers}  # type: ignore[arg-type]  # passed on
 
 
 def fitted_order(errors: Mapping[float, float] | Mapping[int, float]) -> float:

@@ -26,7 +26,7 @@ def equivariance_error(
     rotation: float | Matrix = 90.0,
     *,
     reflection: bool = False,
-    size: int = 33,
+    size: int | None = None,
     frequency: float = 0.4,
     samples: int = 16,
     smooth: bool = False,
@@ -47,7 +47,8 @@ def equivariance_error(
         module: Any module that takes `(batch, channels, *space)`.
         rotation: Angle in degrees, counter-clockwise (in space about z), or an orthogonal matrix.
         reflection: Reflect (y to -y; on the line x to -x) first.
-        size: Side of the input.
+        size: Side of the input; default that of the example of a converted network, otherwise 33. Give the side of
+            your own images where the module has strides: it may be exact on some sides only.
         frequency: Highest frequency of the smooth input, radians per pixel, at most pi.
         samples: Number of random inputs.
         smooth: Use the smooth inputs for lattice symmetries too, as for a curve over all angles.
@@ -62,6 +63,7 @@ def equivariance_error(
         ValueError: If an argument is out of range, no types are known, a field is turned by something outside its
             group, or an output is not finite.
     """
+    size = (getattr(module, "example_side", None) or 33) if size is None else size
     if size < 1 or samples < 1 or not 0 < frequency <= math.pi:
         raise ValueError(
             f"Expected size >= 1, samples >= 1 and a frequency in (0, pi] radians per pixel; received {size}, "

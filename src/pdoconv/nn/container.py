@@ -2,6 +2,7 @@
 
 from torch import nn
 from torch.nn.modules import activation
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pdoconv.fields import FieldType
 from pdoconv.nn.activation import require_pointwise
@@ -18,7 +19,8 @@ class Sequential(nn.Sequential):
     Plain tensors carry no type, so 32 channels of C8 would pass for 32 channels of C4 in a plain `nn.Sequential`.
     Activations and untyped modules without parameters (dropout, pooling) pass a type on; others end the check until
     the next typed layer. Activations and max pooling of single channels are refused behind fields whose channels the
-    group mixes, in plain containers too.
+    group mixes, torch's BatchNorm behind fields of several channels, in plain containers too. What else an untyped
+    layer does to the symmetry, such as an `nn.Conv2d` in between, is not seen here: `equivariance_error` measures it.
 
     Raises:
         ValueError: If two neighbours do not fit, or a module breaks the symmetry of the fields that it gets.
@@ -35,6 +37,11 @@ class Sequential(nn.Sequential):
                 for part in module.modules():  # of a plain container too
                     if hasattr(part, "in_type"):
                         known = None
+                    elif isinstance(part, _BatchNorm) and known is not None and known.channels > known.fields:
+                        raise ValueError(
+                            f"Sequential: module {position} ({type(part).__name__}) has statistics of every channel, "
+                            f"which breaks the symmetry of {known} once trained: use pdoconv.BatchNorm2d (1d, 3d)."
+                        )
                     elif isinstance(part, BY_CHANNEL) and known is not None:
                         require_pointwise(known, part, f"Sequential: module {position} ({type(part).__name__})")
                     elif isinstance(part, MIXES_CHANNELS) or next(part.parameters(recurse=False), None) is not None:

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from pdoconv.filters import Filters, pointwise
 from pdoconv.groups import Group
 from pdoconv.nn.conv import CONVOLUTIONS
+from pdoconv.nn.gridcheck import warn_off_grid
 from pdoconv.nn.kernel import GroupKernel
 from pdoconv.nn.transposed import TRANSPOSED
-from pdoconv.nn.upsample import LINEAR
 
 Reads = Literal["group", "image", "self"]
 
@@ -136,12 +136,15 @@ class StackedConv(GroupKernel):
             setattr(self, name, value)
         self.transposed, self.reads = transposed, reads
         self.before = before
+        self._off_grid_warned = False
         self.reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(batch * |G|, in_channels, *space)` to `(batch * |G|, out_channels, *space')`."""
         dim, (stride, padding, dilation) = self.in_type.group.dim, self.geometry
         x = self.layout.opened(x if self.before is None else self.before(x))
+        if stride > 1 and not self.transposed:
+            warn_off_grid(self, x, self.in_type.group, self.side, *self.geometry)
         if padding and self.padding_mode != "zeros":
             x, padding = F.pad(x, [padding] * 2 * dim, mode=self.padding_mode), 0
         kernel, bias, groups = self.arranged()
@@ -254,43 +257,3 @@ class StackedGroupNorm(nn.GroupNorm):
         together = x.reshape(-1, self.order, *x.shape[1:]).transpose(1, 2)
         y = F.group_norm(together, self.num_groups, self.weight, self.bias, self.eps)
         return y.transpose(1, 2).flatten(0, 1)
-
-
-class Crop(nn.Module):
-    """Take padding away again, given as to `F.pad`."""
-
-    def __init__(self, pads: list[int]) -> None:
-        """Keep the argument."""
-        super().__init__()
-        self.pads = pads
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map `(batch, channels, *space)` to smaller maps."""
-        return F.pad(x, [-n for n in self.pads])
-
-
-class Halve(nn.Module):
-    """Side L becomes the integer part of (L + 1) / 2, as often as said, by linear interpolation about the centre.
-
-    What a stride of 2 does, but symmetric on any side: quarter turns and flips stay exact. Along even sides a value is
-    the mean of two pixels.
-
-    >>> Halve()(torch.arange(4.0).view(1, 1, 1, 4))
-    tensor([[[[0.5000, 2.5000]]]])
-    """
-
-    def __init__(self, times: int = 1) -> None:
-        """Keep the argument."""
-        super().__init__()
-        self.times = times
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map `(batch, channels, *space)` to a smaller one."""
-        for _ in range(self.times):
-            sides = [(side + 1) // 2 for side in x.shape[2:]]
-            x = F.interpolate(x, size=sides, mode=LINEAR[len(sides)], align_corners=False)
-        return x
-
-    def extra_repr(self) -> str:
-        """Print the argument."""
-        return f"times={self.times}"
