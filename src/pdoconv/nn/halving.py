@@ -42,6 +42,7 @@ class Halve(nn.Module):
     What a stride of 2 does, but symmetric on any side: quarter turns and flips stay exact. Along even sides a value is
     the mean of two pixels.
 
+    >>> import torch
     >>> Halve()(torch.arange(4.0).view(1, 1, 1, 4))
     tensor([[[[0.5000, 2.5000]]]])
     """
