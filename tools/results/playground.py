@@ -36,7 +36,7 @@ def networks(name: str, result: Data) -> Section:
         caveats=[
             "One seed each. Equal parameters are not equal time of training.",
             f"Trained on {result['trained_on']['hardware']['gpu'] or 'a CPU'}, measured on a CPU.",
-            "6 and 9, turned, are one shape: no network can be right at every angle and tell them apart.",
+            "6 and 9, turned, are nearly one shape: only the way of writing tells them apart.",
             f"In the file's words: {result['selection']}.",
         ],
     )
