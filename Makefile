@@ -133,4 +133,4 @@ bench-peers: $(VENV)/ready .venv-escnn/ready .venv-e2cnn/ready
 	$(BIN)/python benchmarks/start_speed.py --escnn .venv-escnn/bin/python --e2cnn .venv-e2cnn/bin/python --result results/bench-start-peers.json
 
 clean:
-	rm -rf site docs/playground $(VENV) .venv-escnn .venv-e2cnn runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf site .cache docs/playground $(VENV) .venv-escnn .venv-e2cnn runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
