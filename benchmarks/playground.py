@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import pdoconv
-from pdoconv.data.files import array_hash, data_root, require_hash
-from pdoconv.data.mnist_rot import MNIST_SHA256
+from pdoconv.data.files import array_hash
+from pdoconv.data.mnist import Digits
+from pdoconv.data.mnist import mnist as all_of_mnist
 from pdoconv.measure.cost import multiply_adds
 from pdoconv.playground.families import FAMILIES, layer_errors
 from pdoconv.playground.networks import ANGLES, NETWORKS, SIDE, turned
@@ -120,15 +121,10 @@ def main() -> None:
     print(json.dumps({name: row for name, row in content["networks"].items()}, indent=2))
 
 
-Digits = tuple[NDArray[np.uint8], NDArray[np.uint8]]
-
-
 def mnist() -> tuple[Digits, Digits]:
     """Return the training digits without those kept for settings, and the test digits."""
-    file = data_root() / "mnist.npz"
-    require_hash(file, "sha256", MNIST_SHA256)
-    with np.load(file) as found:
-        return (found["x_train"][:-KEPT], found["y_train"][:-KEPT]), (found["x_test"], found["y_test"])
+    (images, labels), test = all_of_mnist()
+    return (images[:-KEPT], labels[:-KEPT]), test
 
 
 def draws(training: Digits, settings: Settings, epoch: int) -> list[tuple[int, float, tuple[float, float], float]]:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pdoconv.data.files import data_root
+from pdoconv.data.mnist import mnist
 from pdoconv.groups import rotation
 from pdoconv.measure.functions import from_images, grid_points
 
@@ -14,8 +14,7 @@ FOUR = 56
 
 def digits(part: str = "test") -> tuple[Tensor, Tensor]:
     """Return images in [0, 1], `(n, 1, 28, 28)`, and labels of MNIST's `"train"` or `"test"` part."""
-    with np.load(data_root() / "mnist.npz") as file:
-        images, labels = file[f"x_{part}"], file[f"y_{part}"]
+    images, labels = mnist()[("train", "test").index(part)]
     return torch.from_numpy(images)[:, None].float() / 255, torch.from_numpy(labels).long()
 
 

@@ -15,8 +15,9 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from pdoconv.data.files import array_hash, data_root, require_hash
-from pdoconv.data.mnist_rot import MNIST_SHA256, rotated_parts
+from pdoconv.data.files import array_hash, data_root
+from pdoconv.data.mnist import mnist
+from pdoconv.data.mnist_rot import rotated_parts
 from pdoconv.data.scenes import synthetic
 from pdoconv.data.splits import Images
 from pdoconv.progress import progress
@@ -138,14 +139,5 @@ def digit_scenes(
 @lru_cache(maxsize=1)
 def _mnist(folder: str) -> dict[str, tuple[Images, Images]]:
     """Return digits and their numbers by source."""
-    source = data_root(folder) / "mnist.npz"
-    if not source.exists():
-        raise FileNotFoundError(
-            f"{folder} lacks mnist.npz (the 70,000 MNIST digits: keys x_train, y_train, x_test, y_test): add it, or "
-            f"set PDOCONV_DATA to a folder that has it."
-        )
-    require_hash(source, "sha256", MNIST_SHA256)
-    with np.load(source) as mnist:
-        x, y = mnist["x_train"], mnist["y_train"]
-        parts = {"train": (x[:-VALID], y[:-VALID]), "valid": (x[-VALID:], y[-VALID:])}
-        return {**parts, "test": (mnist["x_test"], mnist["y_test"])}
+    (x, y), test = mnist(folder)
+    return {"train": (x[:-VALID], y[:-VALID]), "valid": (x[-VALID:], y[-VALID:]), "test": test}

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from pdoconv.data.files import data_root, require_hash
-from pdoconv.data.mnist_rot import MNIST_SHA256
+from pdoconv.data.files import data_root
+from pdoconv.data.mnist import mnist
 from pdoconv.data.splits import Images
 from pdoconv.progress import progress
 
@@ -125,10 +125,8 @@ def mnist_digits(part: Part, root: str | os.PathLike[str] | None = None) -> Imag
     source = data_root(root) / "mnist.npz"
     if not source.exists():
         raise FileNotFoundError(f"{source} is missing: put it there, or set PDOCONV_DATA to a folder that has it.")
-    require_hash(source, "sha256", MNIST_SHA256)
-    with np.load(source) as mnist:
-        digits: Images = mnist["x_test" if part == "test" else "x_train"]
-    return {"train": digits[:50_000], "valid": digits[50_000:], "test": digits}[part]
+    (digits, _), (tested, _) = mnist(root)
+    return {"train": digits[:50_000], "valid": digits[50_000:], "test": tested}[part]
 
 
 def clutter(digits: Images, corners: NDArray[np.int64], side: int) -> Array:

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pdoconv.data.files import data_root, require_hash
+from pdoconv.data.mnist import mnist
 from pdoconv.data.splits import Images, Split
 from pdoconv.data.splits import fingerprint as fingerprint_of
 from pdoconv.progress import progress
 
 ZIP_MD5 = "0f9a947ff3d30e95cd685462cbf3b847"
-MNIST_SHA256 = "06af5dfe73b70e3bc1c36439982b18a8d76803db9b544f6fdf838a37fbb01b64"
 AMAT = ("mnist_all_rotation_normalized_float_train_valid.amat", "mnist_all_rotation_normalized_float_test.amat")
 REGENERATED = {
     "x train": "5abe4cc225ba5c37",
@@ -105,16 +105,14 @@ def _published(files: list[IO[str]], origin: Path) -> MnistRot:
 
 
 def _regenerated(folder: Path) -> MnistRot:
-    source, kept = folder / "mnist.npz", folder / "mnist_rot_regenerated.npz"
-    if not source.exists():
+    kept = folder / "mnist_rot_regenerated.npz"
+    if not (folder / "mnist.npz").exists():
         raise FileNotFoundError(
             f"{folder} has neither mnist_rotation_new.zip, nor {AMAT[0]}, nor mnist.npz (the 70,000 MNIST digits: keys "
             f"x_train, y_train, x_test, y_test). Add one, or set PDOCONV_DATA to a folder that has it."
         )
-    require_hash(source, "sha256", MNIST_SHA256)
-    with np.load(source) as mnist:
-        digits = np.concatenate([mnist["x_train"], mnist["x_test"]])
-        labels = np.concatenate([mnist["y_train"], mnist["y_test"]]).astype(np.uint8)
+    digits, labels = (np.concatenate(parts) for parts in zip(*mnist(folder), strict=True))
+    labels = labels.astype(np.uint8)
     rng = np.random.Generator(np.random.PCG64(0))
     pick = rng.permutation(len(digits))[: TRAIN + VALID + TEST]
     angles = rng.uniform(0, 2 * np.pi, len(pick))
