@@ -23,8 +23,6 @@ PAGES: tuple[Page, ...] = tuple(
 def pages(folder: Path = RESULTS) -> dict[str, str]:
     """Return all pages as Markdown, by the path where they belong in the documentation.
 
-    A page without any section (no file of the playground, say) is left out.
-
     Args:
         folder: The result files.
 
@@ -32,9 +30,8 @@ def pages(folder: Path = RESULTS) -> dict[str, str]:
         FileNotFoundError: If the folder or a file that a page needs is missing.
     """
     results = Results(folder)
-    rendered = {page: text for page in PAGES if (text := render(page, results)) is not None}
-    written = {f"results/{page.name}.md": text for page, text in rendered.items()}
-    return {"results/index.md": overview(list(rendered), results), **written}
+    written = {f"results/{page.name}.md": render(page, results) for page in PAGES}
+    return {"results/index.md": overview(PAGES, results), **written}
 
 
 def main() -> None:

@@ -1,11 +1,13 @@
 """The first page of results: main findings, losses, and how the figures came about."""
 
+from collections.abc import Sequence
+
 from results.page import Page, Results, bullets, count, joined, ratios, sci, span, table
 from results.speed import gates, narrow
 from results.speed_of_networks import slower
 
 
-def overview(pages: list[Page], results: Results) -> str:
+def overview(pages: Sequence[Page], results: Results) -> str:
     """Return the page as Markdown, with a line for each of `pages`."""
     rows = [(f"[{page.title}]({page.name}.md)", page.finding(results)) for page in pages]
     default = results("mnist-rot-small-gaussian-seed0")

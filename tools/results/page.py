@@ -84,12 +84,10 @@ class Page(NamedTuple):
     finding: Callable[[Results], str]
 
 
-def render(page: Page, results: Results) -> str | None:
-    """Return a page as Markdown; `None` if there is nothing on it."""
-    sections = page.sections(results)
-    if not sections:
-        return None
-    return "\n\n".join([f"# {page.title}", page.intro, *(text(section, results) for section in sections)]) + "\n"
+def render(page: Page, results: Results) -> str:
+    """Return a page as Markdown."""
+    sections = (text(section, results) for section in page.sections(results))
+    return "\n\n".join([f"# {page.title}", page.intro, *sections]) + "\n"
 
 
 def text(section: Section, results: Results) -> str:

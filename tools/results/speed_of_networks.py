@@ -25,7 +25,7 @@ def tutorial(results: Results) -> Section:
             f"{system['parameters']:,}",
             f"{system['construction_seconds']:.1f}",
             f"{system['training_mb']:.0f}",
-            *(over(system[phase], peer) for phase in PHASES for peer in ("over_plain",)),
+            *(over(system[phase], "over_plain") for phase in PHASES),
             over(system["forward_backward"], "over_escnn"),
         )
         for group in result["groups"]

@@ -4,8 +4,8 @@ Both have as many parameters, layers and steps of down-sampling. They take pictu
 strokes on black in [0, 1], and give logits, the feature maps behind the first block and those behind the last.
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pdoconv.export import export
 from pdoconv.export.helpers import quiet, session, write
+from pdoconv.fields import FieldType
 from pdoconv.models.inputs import Normalise
 from pdoconv.nn import BatchNorm2d, BlurPool2d, GroupPool, PDOConv2d, Sequential
 from pdoconv.pointgroups import cyclic
@@ -59,41 +60,43 @@ def equivariant() -> Classifier:
     """
     image, hidden, last = GROUP.trivial(1), GROUP.regular(FIELDS), GROUP.regular(LAST)
 
-    def convolution(of: Any, to: Any, size: int = 5) -> list[nn.Module]:
+    def convolution(of: FieldType, to: FieldType, size: int = 5) -> list[nn.Module]:
         layer = PDOConv2d(of, to, size, padding=size // 2, padding_mode="replicate", bias=False)
         return [layer, BatchNorm2d(to), ACTIVATION()]
 
-    return Classifier(
-        Sequential(Normalise([0.0], [SCALE]), *convolution(image, hidden, 6)),
-        Sequential(
-            BlurPool2d(hidden),
-            *convolution(hidden, hidden),
-            *convolution(hidden, hidden),
-            BlurPool2d(hidden),
-            *convolution(hidden, last),
-        ),
-        Sequential(GroupPool(last), *_head(LAST)),
-    )
+    return _classifier(Sequential, convolution, image, hidden, last, Sequential(GroupPool(last), *_head(LAST)))
 
 
 def plain() -> Classifier:
     """Return an ordinary network of the same depth and down-sampling, and as many parameters."""
     image, hidden, last = (cyclic(1).trivial(n) for n in (1, CHANNELS, LAST_CHANNELS))
 
-    def convolution(of: Any, to: Any, size: int = 5) -> list[nn.Module]:
+    def convolution(of: FieldType, to: FieldType, size: int = 5) -> list[nn.Module]:
         layer = nn.Conv2d(of.channels, to.channels, size, padding=size // 2, padding_mode="replicate", bias=False)
         return [layer, nn.BatchNorm2d(to.channels), ACTIVATION()]
 
+    return _classifier(nn.Sequential, convolution, image, hidden, last, nn.Sequential(*_head(LAST_CHANNELS)))
+
+
+def _classifier(
+    sequential: type[nn.Sequential],
+    convolution: Callable[..., list[nn.Module]],
+    image: FieldType,
+    hidden: FieldType,
+    last: FieldType,
+    head: nn.Module,
+) -> Classifier:
+    """Return a network of the depth and the down-sampling that both have."""
     return Classifier(
-        nn.Sequential(Normalise([0.0], [SCALE]), *convolution(image, hidden, 6)),
-        nn.Sequential(
+        sequential(Normalise([0.0], [SCALE]), *convolution(image, hidden, 6)),
+        sequential(
             BlurPool2d(hidden),
             *convolution(hidden, hidden),
             *convolution(hidden, hidden),
             BlurPool2d(hidden),
             *convolution(hidden, last),
         ),
-        nn.Sequential(*_head(LAST_CHANNELS)),
+        head,
     )
 
 
